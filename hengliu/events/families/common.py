@@ -1,0 +1,47 @@
+"""Pieces that several families share."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, Field
+
+__all__ = ["Commodity", "Direction", "Quantity", "Scoped", "Unit", "Use", "UtcTime", "labelled"]
+
+from hengliu.events.family import EventData
+from hengliu.events.quantities import DivisionCode, Identifier
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""An RFC 3339 time with an offset; kept in UTC."""
+
+Commodity = Literal["raw", "cleaned", "middlings", "slime", "gangue", "coke", "anthracite", "lignite", "other"]
+"""Coal as sold: 原煤 洗精煤 中煤 煤泥 矸石 焦炭 无烟煤 褐煤 其他 (names: ``hengliu.reference.codes``)."""
+
+Use = Literal["power", "coking", "chemical", "heating", "washing", "trade", "building", "other"]
+"""What the coal is for (用途)."""
+
+Direction = Literal["in", "out"]
+"""Seen from the site: ``out`` left it laden, ``in`` came to it laden."""
+
+Quantity = Literal["electricity", "water", "gas", "heat", "steam"]
+Unit = Literal["kWh", "m3", "L", "GJ", "MJ", "t", "kg"]
+
+
+def labelled(zh: str, en: str, default: Any = ..., **kwargs: Any) -> Any:
+    """A field with its label in both languages."""
+    extra = {"x-title-en": en, **kwargs.pop("extra", {})}
+    if default is ...:
+        return Field(title=zh, json_schema_extra=extra, **kwargs)
+    return Field(default, title=zh, json_schema_extra=extra, **kwargs)
+
+
+class Scoped(EventData):
+    """Where something happened, copied from the causes' scope headers."""
+
+    enterprise: Identifier = labelled("企业", "Enterprise")
+    site: Identifier = labelled("场所", "Site")
+    division: DivisionCode = labelled("行政区划", "Division")

@@ -1,0 +1,1 @@
+"""The operator kernel: deterministic merge, keyed state, the loop that decodes, steps and commits."""
