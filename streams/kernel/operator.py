@@ -33,6 +33,8 @@ class Batch:
 
     ``values[i]`` is a whole CloudEvent as JSON bytes. ``scopes[i]`` is (enterprise, site, division) as stamped by intake.
     ``origins[i]`` names the canonical record, ``topic/partition/offset`` (derived inputs: the event id).
+    ``known[i]`` is the greatest receive time among the record's causes (of an accepted record its own); empty means equal to
+    ``received``. Derived inputs need it, because what a timer derived is known earlier than it was derived.
     """
 
     clock: int
@@ -42,9 +44,14 @@ class Batch:
     values: Sequence[bytes]
     scopes: Sequence[tuple[str, str, str]]
     origins: Sequence[str]
+    known: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.types)
+
+    def known_at(self, row: int) -> int:
+        """Greatest receive time among the causes of one record."""
+        return self.known[row] if self.known else self.received[row]
 
     def decode(self, decoders: Mapping[str, msgspec.json.Decoder[Any]]) -> Iterator[tuple[int, Any]]:
         """(row, decoded event) of each record whose type has a decoder, in order."""

@@ -25,7 +25,9 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 class State:
     """What an operator may read: its own tables, and the reference data as of the batch's first record."""
 
-    def __init__(self, operator: str, store: "StateStore", reference: Any) -> None:
+    def __init__(self, operator: str, store: "StateStore", reference: Any, lane: int = 0) -> None:
+        self.lane = lane
+        """Partition number of the task. Part of the identity of what several partitions may emit for one key."""
         self._operator = operator
         self._store = store
         self.reference = reference
