@@ -45,7 +45,7 @@ class Catalog:
                 isinstance(f.json_schema_extra, dict) and f.json_schema_extra.get("x-hengliu-personal")
                 for f in family.data.model_fields.values()
             ):
-                raise ValueError(f"{family.type}: a device-signed family holds no personal fields (its value is stored encrypted)")
+                raise ValueError(f"{family.type}: a device-signed family holds no personal fields, they are stored encrypted")
             by_type[family.type] = family
         self.families = by_type
 
@@ -54,9 +54,6 @@ class Catalog:
 
     def __contains__(self, type_: object) -> bool:
         return type_ in self.families
-
-    def __iter__(self) -> "Iterable[Family]":  # type: ignore[override]
-        return iter(self.families.values())  # type: ignore[return-value]
 
     def extended(self, *more: Family) -> "Catalog":
         """This catalogue and more families."""

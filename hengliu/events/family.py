@@ -8,7 +8,7 @@ the generic page.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +32,9 @@ class Writer(StrEnum):
     """Aggregates, through the outbox."""
     OPERATOR = "operator"
     """Stream operators, through their commit; never through intake."""
+
+
+Payload: TypeAlias = type[EventData]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Family:
 
     type: str
     title: Text
-    data: type[EventData]
+    data: Payload
     topic: str
     writer: Writer = Writer.DEVICE
     key: str = "@source"

@@ -26,9 +26,9 @@ def decimal_string(digits: int, scale: int, *, minimum: str | None = None, maxim
         if isinstance(value, Decimal):
             return value
         if not isinstance(value, str):
-            raise ValueError("a decimal is a JSON string, such as \"12.345\"")
+            raise ValueError('a decimal is a JSON string, such as "12.345"')
         if not value or value.strip() != value or value[0] == "+" or "e" in value.lower() or "_" in value:
-            raise ValueError("a decimal is written plainly, such as \"-12.345\", without exponent or spaces")
+            raise ValueError('a decimal is written plainly, such as "-12.345", without exponent or spaces')
         try:
             return Decimal(value)
         except InvalidOperation as error:

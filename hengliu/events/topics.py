@@ -1,4 +1,7 @@
-"""All topics, in one list. Few topics, one common partition count (identity spans types, so task p owns partition p of each)."""
+"""All topics, in one list.
+
+Few topics, one common partition count: identity spans types, so intake task p owns partition p of each.
+"""
 
 from hengliu.ports.log import TopicKind
 

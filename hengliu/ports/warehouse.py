@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, Union
 
 import pyarrow as pa
 
-Value: TypeAlias = Union[None, bool, int, float, str, Decimal, date, datetime, Sequence["Value"]]
+Value: TypeAlias = Union[bool, int, float, str, Decimal, date, datetime, Sequence["Value"], None]  # noqa: UP007 - recursive
 """What a query returns: datetimes are aware and UTC; Decimal keeps its declared scale; Enum and LowCardinality are str."""
 
 Parameter: TypeAlias = bool | int | float | str | Decimal | date | Sequence[int] | Sequence[str]

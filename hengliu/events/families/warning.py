@@ -9,7 +9,7 @@ from hengliu.events.family import EventData, Family, Text, Writer
 Severity = Literal["high", "medium", "low"]
 
 
-class Warning_(EventData):
+class WarningState(EventData):
     """State of one warning. ``warning`` stays the same from raised to cleared."""
 
     warning: str = labelled("预警编号", "Warning id", pattern=r"^[0-9a-f]{32}$")
@@ -25,15 +25,15 @@ class Warning_(EventData):
     since: UtcTime = labelled("起始时间", "Since")
 
 
-class WarningRaised(Warning_):
+class WarningRaised(WarningState):
     """A warning begins."""
 
 
-class WarningUpdated(Warning_):
+class WarningUpdated(WarningState):
     """Its parameters changed."""
 
 
-class WarningCleared(Warning_):
+class WarningCleared(WarningState):
     """Its cause is gone."""
 
 

@@ -1,0 +1,452 @@
+"""The loop that reads, merges, steps and commits. It is ours and runs the same bare, under Faust, in tests and in replay.
+
+The numbered steps (docs/protocols/stream.md says what a crash after each one leaves):
+
+1. open the session: fences every earlier one of this task
+2. restore positions, merge state and operator state
+3. read from those positions
+4. merge: release what every upstream's clock has passed
+5. step the operators over the released records
+6. commit outputs, state changes and positions as one
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from hengliu.events import topics
+from hengliu.events.catalog import Catalog
+from hengliu.events.envelope import derived_id, encode_event
+from hengliu.ports.clock import Clock
+from hengliu.ports.log import (
+    CLOCK_TYPE,
+    Append,
+    EventLog,
+    Headers,
+    LogReader,
+    Record,
+    TaskId,
+    TaskSession,
+    TopicPartition,
+    partition_for,
+)
+from streams.kernel.merge import Arrival, Merge, MergeState
+from streams.kernel.operator import Batch, Emit, Operator
+from streams.kernel.reference import KEYS, REFERENCE_TABLES, Reference, Versions, read_reference
+from streams.kernel.state import State, StateStore
+
+__all__ = ["NO_FAULTS", "CommitPolicy", "ExchangeTask", "Faults", "OperatorTask", "Outputs", "Progress", "StreamTask"]
+
+logger = logging.getLogger(__name__)
+
+Faults = Callable[[str], None]
+"""Called with the name of each numbered step as it completes; tests kill the process there."""
+
+
+def NO_FAULTS(step: str) -> None:  # noqa: N802 - a constant that happens to be callable
+    """The production choice: nothing happens between steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPolicy:
+    """When a task commits.
+
+    Attributes:
+        interval_ms: at most this long after the first uncommitted effect. 250 for throughput, 50 where a person waits
+            (COMMIT.md 1.1, 1.4).
+        clock_ms: an idle task forwards its clock when it has advanced by this much.
+        max_records: records polled at once.
+        max_pending: uncommitted input records at most.
+    """
+
+    interval_ms: int = 100
+    clock_ms: int = 200
+    max_records: int = 5_000
+    max_pending: int = 50_000
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a task has committed; liveness is tied to this, not to the loop turning."""
+
+    records: int = 0
+    outputs: int = 0
+    commits: int = 0
+    dead_letters: int = 0
+    clock: int = 0
+    positions: dict[TopicPartition, int] = field(default_factory=dict)
+
+
+class Outputs:
+    """Records by output partition, in order."""
+
+    def __init__(self) -> None:
+        self._records: dict[TopicPartition, list[Record]] = {}
+        self.count = 0
+
+    def add(self, topic: str, partition: int, record: Record) -> None:
+        self._records.setdefault(TopicPartition(topic, partition), []).append(record)
+        self.count += 1
+
+    def appends(self) -> list[Append]:
+        return [Append(tp.topic, tp.partition, records) for tp, records in self._records.items()]
+
+    def clear(self) -> None:
+        self._records.clear()
+        self.count = 0
+
+
+_MERGE_ENTRY = b"merge"
+_merge_encoder = msgspec.msgpack.Encoder()
+_merge_decoder = msgspec.msgpack.Decoder(MergeState)
+
+
+class StreamTask(ABC):
+    """One (group, partition). Subclasses say what becomes of the released records."""
+
+    def __init__(
+        self,
+        task: TaskId,
+        log: EventLog,
+        clock: Clock,
+        merge: Merge,
+        clocked_outputs: Sequence[str],
+        partitions: int,
+        policy: CommitPolicy = CommitPolicy(),
+        faults: Faults = NO_FAULTS,
+        open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
+    ) -> None:
+        self.task = task
+        self.progress = Progress()
+        self._log = log
+        self._wall = clock
+        self._merge = merge
+        self._clocked_outputs = tuple(clocked_outputs)
+        self._partitions = partitions
+        self._policy = policy
+        self._faults = faults
+        self._open_reader = open_reader or log.open_reader
+        self._stopping = False
+        self._outputs = Outputs()
+        self._forwarded = 0
+
+    @abstractmethod
+    def transform(self, arrivals: Sequence[Arrival], clock: int, outputs: Outputs) -> None:
+        """Turn released records into output records and state changes."""
+
+    def checkpoint(self) -> dict[bytes, bytes | None]:
+        """State entries that changed since the last commit."""
+        return {}
+
+    def load(self, entries: Mapping[bytes, bytes]) -> None:  # noqa: B027 - a task without state has nothing to load
+        """Take over restored state entries."""
+
+    def stop(self) -> None:
+        """Ask the loop to end after the step it is in. What is uncommitted then is discarded and read again."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Run until stopped or fenced.
+
+        Raises:
+            Fenced: another session owns the task.
+            LogUnavailable: throw this object away and build a new one.
+        """
+        session = await self._log.open_task(self.task)
+        self._faults("1")
+        try:
+            await self._run(session)
+        finally:
+            await session.close()
+
+    async def _run(self, session: TaskSession) -> None:
+        restored = await session.restore()
+        merge_entry = restored.entries.get(_MERGE_ENTRY)
+        if merge_entry is not None:
+            self._merge.restore(_merge_decoder.decode(merge_entry), restored.positions)
+        self._forwarded = self._merge.state().released_before
+        self.load(restored.entries)
+        self._faults("2")
+        reader = await self._open_reader(self._merge.positions())
+        try:
+            await self._loop(session, reader)
+        finally:
+            await reader.close()
+
+    async def _loop(self, session: TaskSession, reader: LogReader) -> None:
+        policy = self._policy
+        uncommitted = 0
+        since: int | None = None
+        while not self._stopping:
+            timeout = 1_000 if since is None else max(1, policy.interval_ms - (self._wall.now_ms() - since))
+            pieces = await reader.poll(policy.max_records, timeout)
+            self._faults("3")
+            for piece in pieces:
+                self._merge.offer(piece)
+            arrivals, clock = self._merge.release()
+            self._faults("4")
+            if arrivals or clock > self._forwarded:
+                self.transform(arrivals, clock, self._outputs)
+                uncommitted += len(arrivals)
+            self._faults("5")
+            if since is None and (uncommitted or clock - self._forwarded >= policy.clock_ms):
+                since = self._wall.now_ms()
+            if since is not None and (uncommitted >= policy.max_pending or self._wall.now_ms() - since >= policy.interval_ms):
+                await self._commit(session, clock)
+                self.progress.records += uncommitted
+                uncommitted, since = 0, None
+                self._faults("6")
+
+    async def _commit(self, session: TaskSession, clock: int) -> None:
+        produced = self._outputs.count
+        for topic in self._clocked_outputs:
+            mark = Record(b"", b"", Headers(received=clock, type=CLOCK_TYPE, upstream=str(self.task)))
+            for partition in range(self._partitions):
+                self._outputs.add(topic, partition, mark)
+        positions = self._merge.positions()
+        entries = {**self.checkpoint(), _MERGE_ENTRY: _merge_encoder.encode(self._merge.state())}
+        await session.commit(self._outputs.appends(), entries, positions)
+        self._outputs.clear()
+        self._forwarded = clock
+        progress = self.progress
+        progress.commits += 1
+        progress.outputs += produced
+        progress.clock = clock
+        progress.positions = positions
+
+
+class ExchangeTask(StreamTask):
+    """Forwards canonical records verbatim to the exchange topics, keyed by subject as their family declares."""
+
+    def __init__(
+        self,
+        task: TaskId,
+        log: EventLog,
+        clock: Clock,
+        catalog: Catalog,
+        partitions: int,
+        policy: CommitPolicy = CommitPolicy(),
+        faults: Faults = NO_FAULTS,
+        open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
+    ) -> None:
+        routes = {f.type: f.routes for f in catalog.families.values() if f.routes}
+        inputs = sorted({catalog[t].topic for t in routes})
+        super().__init__(
+            task, log, clock,
+            Merge({}, inputs, {t: [task.partition] for t in inputs}),
+            sorted({topic for r in routes.values() for topic in r}),
+            partitions, policy, faults, open_reader,
+        )  # fmt: skip
+        self._routes = {t: tuple(r.items()) for t, r in routes.items()}
+        self._decoders = {t: msgspec.json.Decoder(_key_struct(r.values())) for t, r in routes.items()}
+
+    def transform(self, arrivals: Sequence[Arrival], clock: int, outputs: Outputs) -> None:
+        upstream = str(self.task)
+        for arrival in arrivals:
+            routes = self._routes.get(arrival.headers.type)
+            if routes is None:
+                continue
+            decoded = self._decoders[arrival.headers.type].decode(arrival.value)
+            headers = msgspec.structs.replace(
+                arrival.headers,
+                upstream=upstream,
+                origin=f"{arrival.topic}/{arrival.partition}/{arrival.offset}",
+            )
+            for topic, member in routes:
+                if member == "@source":
+                    key = decoded.source
+                elif member == "@site":
+                    key = arrival.headers.site
+                else:
+                    key = getattr(decoded.data, member)
+                if key:
+                    raw = key.encode()
+                    outputs.add(topic, partition_for(raw, self._partitions), Record(raw, arrival.value, headers))
+
+
+def _key_struct(members: Iterable[str]) -> Any:
+    """A struct that decodes the source and the named members of ``data``, and nothing else."""
+    data = msgspec.defstruct("Data", [(m, str | None, None) for m in sorted(set(members)) if not m.startswith("@")])
+    return msgspec.defstruct("Event", [("source", str), ("data", data)])
+
+
+_REFERENCE = "reference"
+_EMPTY = Versions([], [])
+
+
+class OperatorTask(StreamTask):
+    """Runs a group's operators, in order, over one partition of its inputs.
+
+    A later operator also receives what earlier ones emitted, where it declares the type. A record that makes an operator
+    raise goes to quarantine as ``event.refused`` with the cause, and the rest goes on: steps are pure, so the batch is
+    simply stepped again record by record.
+    """
+
+    def __init__(
+        self,
+        task: TaskId,
+        log: EventLog,
+        clock: Clock,
+        catalog: Catalog,
+        partitions: int,
+        operators: Sequence[Operator],
+        clocked_inputs: Mapping[str, Sequence[str]],
+        clocked_outputs: Sequence[str],
+        policy: CommitPolicy = CommitPolicy(),
+        faults: Faults = NO_FAULTS,
+        open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
+    ) -> None:
+        every = list(range(partitions))
+        merge = Merge(
+            clocked_inputs,
+            [topics.REGISTRY],
+            {topics.REGISTRY: every, **{t: [task.partition] for t in clocked_inputs}},
+        )
+        super().__init__(task, log, clock, merge, clocked_outputs, partitions, policy, faults, open_reader)
+        self._catalog = catalog
+        self._operators = tuple(operators)
+        tables = {(_REFERENCE, name): row for name, row in REFERENCE_TABLES.items()}
+        for operator in self._operators:
+            tables |= {(operator.name, name): row for name, row in operator.tables.items()}
+        self._store = StateStore(tables)
+        self._reference = Reference({name: self._store.table(_REFERENCE, name) for name in REFERENCE_TABLES})
+
+    def load(self, entries: Mapping[bytes, bytes]) -> None:
+        self._store.restore(entries)
+
+    def checkpoint(self) -> dict[bytes, bytes | None]:
+        return self._store.checkpoint()
+
+    def transform(self, arrivals: Sequence[Arrival], clock: int, outputs: Outputs) -> None:
+        # Cut at reference events, so that a record sees exactly the registrations received before it.
+        run: list[Arrival] = []
+        for arrival in arrivals:
+            if arrival.headers.type in KEYS:
+                if run:
+                    self._step_run(run, arrival.received, outputs)
+                    run = []
+                self._learn(arrival, outputs)
+            else:
+                run.append(arrival)
+        self._step_run(run, clock, outputs)
+
+    def _learn(self, arrival: Arrival, outputs: Outputs) -> None:
+        try:
+            table, key, since, payload = read_reference(arrival.headers.type, arrival.value)
+        except (msgspec.MsgspecError, ValueError) as error:
+            self._dead_letter(_row_of(arrival), "reference", error, outputs)
+            return
+        known = self._store.table(_REFERENCE, table).get(key)
+        versions = (known or _EMPTY).with_version(since, payload)
+        self._store.apply({(_REFERENCE, table): {key: versions}})
+
+    def _step_run(self, run: Sequence[Arrival], clock: int, outputs: Outputs) -> None:
+        base = [_row_of(arrival) for arrival in run]
+        emitted: list[tuple[int, int, Emit, bytes]] = []
+        derived: list[_Row] = []
+        for number, operator in enumerate(self._operators):
+            wanted = [row for row in base if row.type in operator.inputs]
+            extra = [row for row in derived if row.type in operator.inputs]
+            rows = sorted([*wanted, *extra], key=lambda r: r.received) if extra else wanted
+            for emit in self._step(operator, rows, clock, outputs):
+                id_ = derived_id(operator.name, operator.version, *emit.identity)
+                value = _encode(operator, emit, id_)
+                emitted.append((emit.at, number, emit, value))
+                derived.append(_Row(emit.type, emit.at, "", value, emit.scope, id_, ""))
+        emitted.sort(key=lambda e: (e[0], e[1]))
+        for _, _, emit, value in emitted:
+            self._write(emit, value, outputs)
+
+    def _step(self, operator: Operator, rows: "Sequence[_Row]", clock: int, outputs: Outputs) -> Sequence[Emit]:
+        state = State(operator.name, self._store, self._reference, lane=self.task.partition)
+        try:
+            effects = operator.step(state, _batch(rows, clock))
+        except Exception as error:
+            if len(rows) <= 1:
+                if not rows:
+                    raise
+                self._dead_letter(rows[0], operator.name, error, outputs)
+                return self._step(operator, [], clock, outputs)
+            emits: list[Emit] = []
+            for index, row in enumerate(rows):
+                until = rows[index + 1].received if index + 1 < len(rows) else clock
+                emits += self._step(operator, [row], until, outputs)
+            return emits
+        self._store.apply(effects.changes)
+        return effects.events
+
+    def _write(self, emit: Emit, value: bytes, outputs: Outputs) -> None:
+        family = self._catalog[emit.type]
+        key = str(emit.data[family.key]).encode()
+        headers = Headers(
+            received=emit.at, type=emit.type, enterprise=emit.scope[0], site=emit.scope[1], division=emit.scope[2],
+            known_at=emit.known_at, upstream=str(self.task),
+        )  # fmt: skip
+        outputs.add(family.topic, partition_for(key, self._partitions), Record(key, value, headers))
+
+    def _dead_letter(self, row: "_Row", stage: str, error: Exception, outputs: Outputs) -> None:
+        logger.error("%s: %s refused %s: %s: %s", self.task, stage, row.origin, type(error).__name__, error)
+        self.progress.dead_letters += 1
+        data = {
+            "reason": "operator-failed",
+            "parameters": {"operator": stage, "origin": row.origin, "error": f"{type(error).__name__}: {error}"[:512]},
+            "refused_type": row.type,
+            "principal": row.principal,
+            "digest": sha256(row.value).hexdigest(),
+            "size_bytes": len(row.value),
+            "payload_base64": b64encode(row.value[:65_536]).decode(),
+            "stage": "stream",
+        }
+        id_ = derived_id(stage, 0, "dead-letter", row.origin)
+        value = encode_event("event.refused", f"/streams/{stage}", id_, row.received, data)
+        headers = Headers(
+            received=row.received, type="event.refused", principal=row.principal, enterprise=row.scope[0],
+            site=row.scope[1], division=row.scope[2], upstream=str(self.task),
+        )  # fmt: skip
+        outputs.add(topics.QUARANTINE, self.task.partition, Record(row.origin.encode(), value, headers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    type: str
+    received: int
+    key: str
+    value: bytes
+    scope: tuple[str, str, str]
+    origin: str
+    principal: str
+
+
+def _row_of(arrival: Arrival) -> _Row:
+    h = arrival.headers
+    return _Row(
+        h.type, arrival.received, arrival.key.decode(), arrival.value, (h.enterprise, h.site, h.division),
+        h.origin or f"{arrival.topic}/{arrival.partition}/{arrival.offset}", h.principal,
+    )  # fmt: skip
+
+
+def _encode(operator: Operator, emit: Emit, id_: str) -> bytes:
+    extensions: dict[str, str | int] = {"operator": operator.name, "operatorversion": operator.version}
+    if emit.cause:
+        extensions["cause"] = emit.cause
+    if emit.corrects:
+        extensions["corrects"] = emit.corrects
+    return encode_event(emit.type, f"/streams/{operator.name}", id_, emit.time, emit.data, **extensions)
+
+
+def _batch(rows: Sequence[_Row], clock: int) -> Batch:
+    return Batch(
+        clock,
+        [r.type for r in rows],
+        [r.received for r in rows],
+        [r.key for r in rows],
+        [r.value for r in rows],
+        [r.scope for r in rows],
+        [r.origin for r in rows],
+    )
