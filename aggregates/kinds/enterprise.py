@@ -1,0 +1,6 @@
+"""An enterprise under supervision."""
+
+from aggregates.registration import Kind
+from hengliu.events.families.registry import EnterpriseRegistered
+
+ENTERPRISE = Kind("enterprise.registered", EnterpriseRegistered, "enterprise")
