@@ -4,12 +4,16 @@ Mass is integer kilograms and money integer fen. Everything else is a JSON strin
 because a JSON number has been through a float in most clients that wrote it.
 """
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+import re
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 __all__ = ["DivisionCode", "Identifier", "Kilograms", "Plate", "decimal_string", "to_scale"]
+
+_PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def decimal_string(digits: int, scale: int, *, minimum: str | None = None, maximum: str | None = None) -> Any:

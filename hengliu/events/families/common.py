@@ -1,9 +1,11 @@
 """Pieces that several families share."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 __all__ = ["Commodity", "Direction", "Quantity", "Scoped", "Unit", "Use", "UtcTime", "labelled"]
 
@@ -11,12 +13,25 @@ from hengliu.events.family import EventData
 from hengliu.events.quantities import DivisionCode, Identifier
 
 
+_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
+
+
+def _only_rfc3339(value: object) -> object:
+    # pydantic alone also takes "1772323200", a space for the T, and times without seconds; who decodes later does not.
+    if isinstance(value, str) and _RFC3339.fullmatch(value) is None:
+        raise PydanticCustomError("time-form", "not an RFC 3339 time with an offset")
+    return value
+
+
 def _utc(value: datetime) -> datetime:
+    # The warehouse's DateTime64 wraps silently outside 1900 to 2299; year 1 and 9999 overflow in astimezone.
+    if not 1900 <= value.year < 2200:
+        raise PydanticCustomError("time-range", "a time lies between the years 1900 and 2199")
     return value.astimezone(UTC)
 
 
-UtcTime = Annotated[AwareDatetime, AfterValidator(_utc)]
-"""An RFC 3339 time with an offset; kept in UTC."""
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_only_rfc3339), AfterValidator(_utc)]
+"""An RFC 3339 time with an offset, from the years 1900 to 2199; kept in UTC."""
 
 Commodity = Literal["raw", "cleaned", "middlings", "slime", "gangue", "coke", "anthracite", "lignite", "other"]
 """Coal as sold: 原煤 洗精煤 中煤 煤泥 矸石 焦炭 无烟煤 褐煤 其他 (names: ``hengliu.reference.codes``)."""

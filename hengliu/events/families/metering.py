@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from hengliu.events import topics
 from hengliu.events.families.common import Commodity, Quantity, Scoped, Unit, UtcTime, labelled
@@ -42,14 +43,16 @@ class MeterRead(EventData):
     @model_validator(mode="after")
     def _coherent(self) -> "MeterRead":
         if self.unit not in UNITS[self.quantity]:
-            raise ValueError(f"{self.quantity} is not measured in {self.unit}")
+            raise PydanticCustomError(
+                "unit-mismatch", "{quantity} is not measured in {unit}", {"quantity": self.quantity, "unit": self.unit}
+            )
         if self.reading == "interval":
             if self.start is None or self.end is None:
-                raise ValueError("an interval reading has start and end")
+                raise PydanticCustomError("interval-incomplete", "an interval reading has start and end")
             if self.start >= self.end:
-                raise ValueError("an interval ends after it starts")
+                raise PydanticCustomError("interval-order", "an interval ends after it starts")
         elif self.start is not None or self.end is not None:
-            raise ValueError("a register reading has neither start nor end")
+            raise PydanticCustomError("register-with-interval", "a register reading has neither start nor end")
         return self
 
 
