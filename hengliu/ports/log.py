@@ -165,6 +165,10 @@ class RecordTooLarge(LogError):
     """A record exceeds the log's message size."""
 
 
+class UnknownPartition(LogError):
+    """No topic of that name, or no such partition of it."""
+
+
 class TaskSession(Protocol):
     """The only writer of one task. Opening a session fences every earlier one of the same task."""
 

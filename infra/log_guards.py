@@ -1,0 +1,37 @@
+"""The guards of the event log adapters, and the places where a test may stop a commit.
+
+Each guard is on in every deployment. A named test of ``tests/contract/test_event_log.py`` (or of ``tests/kill``) switches
+one off and asserts that the violation which it prevents really happens.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["ALL_GUARDS", "Guards", "StepHook", "no_hook"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """Which protections of the commit primitive are on."""
+
+    transaction: bool = True
+    """Outputs, state entries and positions in one transaction. Off: outputs first, then the rest."""
+    fencing: bool = True
+    """A later session of a task shuts out the earlier ones. Off: an old session goes on writing."""
+    fence_before_restore: bool = True
+    """Opening fences, then state is read. Off: state is read first and the predecessor fenced with the first commit."""
+    read_committed: bool = True
+    """Readers see committed records only. Off on Kafka: aborted and open ones too. (SQLite has no such switch to turn.)"""
+    sync: bool = True
+    """Local log: the write-ahead log reaches the disk before a commit is answered. Off: whenever the system likes."""
+
+
+ALL_GUARDS = Guards()
+
+StepHook = Callable[[str], None]
+"""Called with the name of each numbered step of ``docs/protocols/commit.md``, in the thread that does it. What it raises
+aborts the commit there, as a crash would."""
+
+
+def no_hook(step: str) -> None:
+    """The hook of every deployment."""
