@@ -115,6 +115,11 @@ class Operator(Protocol):
         ...
 
     @property
+    def emits(self) -> frozenset[str]:
+        """Event types it may emit. From here follows who writes a derived topic, whose clock its readers wait for."""
+        ...
+
+    @property
     def tables(self) -> Mapping[str, type[msgspec.Struct]]:
         """Its state tables: name to row type. Keys are text."""
         ...

@@ -151,6 +151,27 @@ class StreamTask(ABC):
         """Ask the loop to end after the step it is in. What is uncommitted then is discarded and read again."""
         self._stopping = True
 
+    def _dead_letter(self, row: "_Row", stage: str, error: Exception, outputs: Outputs) -> None:
+        logger.error("%s: %s refused %s: %s: %s", self.task, stage, row.origin, type(error).__name__, error)
+        self.progress.dead_letters += 1
+        data = {
+            "reason": "operator-failed",
+            "parameters": {"operator": stage, "origin": row.origin, "error": f"{type(error).__name__}: {error}"[:512]},
+            "refused_type": row.type,
+            "principal": row.principal,
+            "digest": sha256(row.value).hexdigest(),
+            "size_bytes": len(row.value),
+            "payload_base64": b64encode(row.value[:65_536]).decode(),
+            "stage": "stream",
+        }
+        id_ = derived_id(stage, 0, "dead-letter", row.origin)
+        value = encode_event("event.refused", f"/streams/{stage}", id_, row.received, data)
+        headers = Headers(
+            received=row.received, type="event.refused", principal=row.principal, enterprise=row.scope[0],
+            site=row.scope[1], division=row.scope[2], upstream=str(self.task),
+        )  # fmt: skip
+        outputs.add(topics.QUARANTINE, self.task.partition, Record(row.origin.encode(), value, headers))
+
     async def run(self) -> None:
         """Run until stopped or fenced.
 
@@ -231,17 +252,18 @@ class ExchangeTask(StreamTask):
         clock: Clock,
         catalog: Catalog,
         partitions: int,
+        clocked_outputs: Sequence[str],
         policy: CommitPolicy = CommitPolicy(),
         faults: Faults = NO_FAULTS,
         open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
     ) -> None:
-        routes = {f.type: f.routes for f in catalog.families.values() if f.routes}
+        routed = {f.type: {t: m for t, m in f.routes.items() if t in clocked_outputs} for f in catalog.families.values()}
+        routes = {t: r for t, r in routed.items() if r}
         inputs = sorted({catalog[t].topic for t in routes})
         super().__init__(
             task, log, clock,
             Merge({}, inputs, {t: [task.partition] for t in inputs}),
-            sorted({topic for r in routes.values() for topic in r}),
-            partitions, policy, faults, open_reader,
+            clocked_outputs, partitions, policy, faults, open_reader,
         )  # fmt: skip
         self._routes = {t: tuple(r.items()) for t, r in routes.items()}
         self._decoders = {t: msgspec.json.Decoder(_key_struct(r.values())) for t, r in routes.items()}
@@ -252,7 +274,11 @@ class ExchangeTask(StreamTask):
             routes = self._routes.get(arrival.headers.type)
             if routes is None:
                 continue
-            decoded = self._decoders[arrival.headers.type].decode(arrival.value)
+            try:
+                decoded = self._decoders[arrival.headers.type].decode(arrival.value)
+            except msgspec.MsgspecError as error:
+                self._dead_letter(_row_of(arrival), "exchange", error, outputs)
+                continue
             headers = msgspec.structs.replace(
                 arrival.headers,
                 upstream=upstream,
@@ -358,7 +384,7 @@ class OperatorTask(StreamTask):
                 id_ = derived_id(operator.name, operator.version, *emit.identity)
                 value = _encode(operator, emit, id_)
                 emitted.append((emit.at, number, emit, value))
-                derived.append(_Row(emit.type, emit.at, "", value, emit.scope, id_, ""))
+                derived.append(_Row(emit.type, emit.at, emit.known_at, "", value, emit.scope, id_, ""))
         emitted.sort(key=lambda e: (e[0], e[1]))
         for _, _, emit, value in emitted:
             self._write(emit, value, outputs)
@@ -390,32 +416,12 @@ class OperatorTask(StreamTask):
         )  # fmt: skip
         outputs.add(family.topic, partition_for(key, self._partitions), Record(key, value, headers))
 
-    def _dead_letter(self, row: "_Row", stage: str, error: Exception, outputs: Outputs) -> None:
-        logger.error("%s: %s refused %s: %s: %s", self.task, stage, row.origin, type(error).__name__, error)
-        self.progress.dead_letters += 1
-        data = {
-            "reason": "operator-failed",
-            "parameters": {"operator": stage, "origin": row.origin, "error": f"{type(error).__name__}: {error}"[:512]},
-            "refused_type": row.type,
-            "principal": row.principal,
-            "digest": sha256(row.value).hexdigest(),
-            "size_bytes": len(row.value),
-            "payload_base64": b64encode(row.value[:65_536]).decode(),
-            "stage": "stream",
-        }
-        id_ = derived_id(stage, 0, "dead-letter", row.origin)
-        value = encode_event("event.refused", f"/streams/{stage}", id_, row.received, data)
-        headers = Headers(
-            received=row.received, type="event.refused", principal=row.principal, enterprise=row.scope[0],
-            site=row.scope[1], division=row.scope[2], upstream=str(self.task),
-        )  # fmt: skip
-        outputs.add(topics.QUARANTINE, self.task.partition, Record(row.origin.encode(), value, headers))
-
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     type: str
     received: int
+    known_at: int
     key: str
     value: bytes
     scope: tuple[str, str, str]
@@ -426,8 +432,9 @@ class _Row:
 def _row_of(arrival: Arrival) -> _Row:
     h = arrival.headers
     return _Row(
-        h.type, arrival.received, arrival.key.decode(), arrival.value, (h.enterprise, h.site, h.division),
-        h.origin or f"{arrival.topic}/{arrival.partition}/{arrival.offset}", h.principal,
+        h.type, arrival.received, h.known_at or arrival.received, arrival.key.decode(), arrival.value,
+        (h.enterprise, h.site, h.division), h.origin or f"{arrival.topic}/{arrival.partition}/{arrival.offset}",
+        h.principal,
     )  # fmt: skip
 
 
@@ -449,4 +456,5 @@ def _batch(rows: Sequence[_Row], clock: int) -> Batch:
         [r.value for r in rows],
         [r.scope for r in rows],
         [r.origin for r in rows],
+        [r.known_at for r in rows],
     )

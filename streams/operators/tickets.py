@@ -1,0 +1,322 @@
+"""Tickets: gross and tare of one vehicle at one site become ``weighing.recorded``.
+
+What waits is a list of open crossings per (plate, site). A crossing that arrives, whatever its event time:
+
+1. is a *repeat* when an open crossing lies within 10 minutes of it and less than 100 kg away: the later of the two by event
+   time stays open, with both as causes. When it repeats a crossing that already made a ticket, it is absorbed: the slip is
+   in the driver's hand and stands;
+2. else pairs with an open crossing within 24 hours of it whose mass differs by the least net mass (500 kg) or more: the
+   nearest before it in event time, or if there is none, the nearest after it. The lighter one is the tare. Tare first means
+   direction ``out``, gross first ``in``;
+3. else waits. Two crossings of about equal mass more than 10 minutes apart both wait: the scale between them may be off line
+   and its crossing still to come, and the nearest-before rule then gives each its own partner.
+
+So in-order input pairs as a person would pair it, and a scale that was off line for some hours and then sends in its own
+order gets the tickets that it would have got on line; nothing needs correction. (Newest first would be paired wrongly: a
+device sends its buffer oldest first.)
+
+A crossing waits until its receive time plus 24 hours of recorded time; loading old files therefore times nothing out early.
+Then the registered tare serves if the vehicle may use it, else ``tare-missing`` is raised; a crossing that is known to be
+empty and never met its gross raises ``gross-missing``. More than 16 open crossings of one plate at one site: the oldest by
+event time is treated as timed out at once, so that memory stays bounded.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import msgspec
+
+from hengliu.events.envelope import iso_ms
+from streams.kernel.operator import Batch, Effects, Emit
+from streams.kernel.reference import Reference
+from streams.kernel.state import Scratch, State
+from streams.operators.records import Event, join_causes, time_of, warning, warning_id
+from streams.operators.timers import TIMER_TABLE, TimerRow, Timers
+
+__all__ = ["Crossing", "TicketPolicy", "Tickets", "Waiting"]
+
+_WAITING = "waiting"
+_RULE = "tickets"
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class TicketPolicy:
+    """Parameters of rule ``tickets``; a registered version overrides them by name."""
+
+    pair_within_s: int = 86_400
+    repeat_within_s: int = 600
+    repeat_below_kg: int = 100
+    min_net_kg: int = 500
+    timeout_s: int = 86_400
+
+    def with_parameters(self, parameters: Mapping[str, str]) -> "TicketPolicy":
+        """This policy with the rule's parameters; what is not a whole number, or not known, does not count."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: int(text) for name, text in parameters.items() if name in known and text.isascii() and text.isdigit()}
+        return TicketPolicy(**{**known, **given})
+
+
+_MAX_OPEN = 16
+_MAX_PAIRED = 6
+
+
+class _Weighing(msgspec.Struct, frozen=True):
+    plate: str
+    mass_kg: int
+    axles: int | None = None
+    commodity: str | None = None
+    use: str | None = None
+    origin: str | None = None
+    destination: str | None = None
+    waybill: str | None = None
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """One crossing of a scale that waits. ``deadline`` is ms of recorded time; ``minimum`` the least net mass, kg."""
+
+    source: str
+    id: str
+    time: int
+    mass_kg: int
+    scope: tuple[str, str, str]
+    deadline: int
+    known_at: int
+    causes: tuple[str, ...]
+    minimum: int
+    rule_version: int
+    axles: int | None = None
+    commodity: str | None = None
+    use: str | None = None
+    origin: str | None = None
+    destination: str | None = None
+    waybill: str | None = None
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """Event time first; the identity breaks ties the same way in every run."""
+        return self.time, self.source, self.id
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What is held of one (plate, site): open crossings by event time, the last paired (time, kg), and when last touched."""
+
+    open: tuple[Crossing, ...]
+    paired: tuple[tuple[int, int], ...]
+    touched: int
+
+
+_NOTHING: Final = Waiting((), (), 0)
+
+
+class Tickets:
+    """``weighing.measured`` to ``weighing.recorded``; ``warning.raised`` codes ``tare-missing`` and ``gross-missing``."""
+
+    name: Final = "tickets"
+    version: Final = 1
+    inputs: Final = frozenset({"weighing.measured"})
+    emits: Final = frozenset({"weighing.recorded", "warning.raised"})
+    tables: Final[Mapping[str, type[msgspec.Struct]]] = {_WAITING: Waiting, TIMER_TABLE: TimerRow}
+
+    _decoders: Final = {"weighing.measured": msgspec.json.Decoder(Event[_Weighing])}
+
+    def __init__(self, policy: TicketPolicy = TicketPolicy()) -> None:
+        self._policy = policy
+
+    def step(self, state: State, batch: Batch) -> Effects:
+        scratch = state.scratch()
+        timers = Timers(scratch)
+        events: list[Emit] = []
+        for row, event in batch.decode(self._decoders):
+            events += self._fire(scratch, timers, state.reference, batch.received[row])
+            events += self._arrive(scratch, timers, state.reference, batch, row, event)
+        events += self._fire(scratch, timers, state.reference, batch.clock)
+        timers.save()
+        return Effects(events, scratch.changes)
+
+    def _arrive(
+        self, scratch: Scratch, timers: Timers, reference: Reference, batch: Batch, row: int, event: Event[_Weighing]
+    ) -> Iterator[Emit]:
+        received = batch.received[row]
+        time = time_of(event, received)
+        rule = reference.rule(_RULE, time)
+        policy = self._policy.with_parameters(rule.parameters) if rule is not None else self._policy
+        data = event.data
+        crossing = Crossing(
+            event.source, event.id, time, data.mass_kg, batch.scopes[row], received + policy.timeout_s * 1000,
+            batch.known_at(row), (batch.origins[row],), policy.min_net_kg, rule.version if rule is not None else 0,
+            data.axles, data.commodity, data.use, data.origin, data.destination, data.waybill,
+        )  # fmt: skip
+        key = f"{data.plate}\x1f{crossing.scope[1]}"
+        waiting: Waiting = scratch.get(_WAITING, key) or _NOTHING
+        timers.set(crossing.deadline, key)
+        timers.set(received + _DAY_MS, key)
+        open_, paired = waiting.open, waiting.paired
+
+        within, below = policy.repeat_within_s * 1000, policy.repeat_below_kg
+        repeated = next((o for o in open_ if abs(o.time - time) <= within and abs(o.mass_kg - data.mass_kg) < below), None)
+        if repeated is not None:
+            open_ = _with(_without(open_, repeated), _merged(repeated, crossing))
+        elif any(abs(t - time) <= within and abs(kg - data.mass_kg) < below for t, kg in paired):
+            pass  # it repeats a crossing whose ticket is out
+        elif (partner := _partner(open_, crossing, policy)) is not None:
+            open_ = _without(open_, partner)
+            newest = max(partner.time, time)
+            recent = [p for p in paired if newest - p[0] <= _DAY_MS]
+            paired = tuple([*recent, (partner.time, partner.mass_kg), (time, data.mass_kg)][-_MAX_PAIRED:])
+            yield _ticket(reference, data.plate, crossing, partner, received)
+        else:
+            open_ = _with(open_, crossing)
+            if len(open_) > _MAX_OPEN:
+                oldest, open_ = open_[0], open_[1:]
+                yield self._give_up(reference, data.plate, oldest, received)
+        scratch.put(_WAITING, key, Waiting(open_, paired, received))
+
+    def _fire(self, scratch: Scratch, timers: Timers, reference: Reference, until: int) -> Iterator[Emit]:
+        while (timer := timers.pop(until)) is not None:
+            due, key = timer
+            waiting: Waiting | None = scratch.get(_WAITING, key)
+            if waiting is None:
+                continue
+            left = tuple(c for c in waiting.open if c.deadline > due)
+            for crossing in waiting.open:
+                if crossing.deadline <= due:
+                    yield self._give_up(reference, key.split("\x1f")[0], crossing, due)
+            if not left and waiting.touched + _DAY_MS <= due:
+                scratch.delete(_WAITING, key)
+            elif len(left) < len(waiting.open):
+                scratch.put(_WAITING, key, Waiting(left, waiting.paired, waiting.touched))
+
+    def _give_up(self, reference: Reference, plate: str, crossing: Crossing, at: int) -> Emit:
+        """The other crossing did not come: a ticket with the registered tare, or a warning."""
+        vehicle = reference.vehicle(plate, crossing.time)
+        tare = vehicle.tare_kg if vehicle is not None else None
+        laden = tare is None or crossing.mass_kg - tare >= crossing.minimum
+        if vehicle is not None and vehicle.tare_usable and tare is not None and laden:
+            return _register_ticket(reference, plate, crossing, tare, at)
+        code = "tare-missing" if laden else "gross-missing"
+        return warning(
+            "raised",
+            warning_id(self.name, self.version, code, crossing.source, crossing.id),
+            code,
+            severity="medium" if laden else "low",
+            subject=plate,
+            scope=crossing.scope,
+            parameters={"mass_kg": str(crossing.mass_kg), "weighed_at": iso_ms(crossing.time)},
+            since=crossing.time,
+            time=crossing.time,
+            at=at,
+            known_at=crossing.known_at,
+            cause=join_causes(crossing.causes),
+            rule=_RULE,
+            rule_version=crossing.rule_version,
+        )
+
+
+def _without(open_: tuple[Crossing, ...], crossing: Crossing) -> tuple[Crossing, ...]:
+    return tuple(c for c in open_ if c is not crossing)
+
+
+def _with(open_: tuple[Crossing, ...], crossing: Crossing) -> tuple[Crossing, ...]:
+    return tuple(sorted((*open_, crossing), key=lambda c: c.order))
+
+
+def _merged(known: Crossing, repeat: Crossing) -> Crossing:
+    """The later of the two by event time, with the causes of both; it waits as long as the one that came last."""
+    later = repeat if repeat.order > known.order else known
+    return msgspec.structs.replace(
+        later,
+        causes=(*known.causes, *repeat.causes)[-8:],
+        known_at=max(known.known_at, repeat.known_at),
+        deadline=max(known.deadline, repeat.deadline),
+    )
+
+
+def _partner(open_: tuple[Crossing, ...], crossing: Crossing, policy: TicketPolicy) -> Crossing | None:
+    fitting = [
+        o
+        for o in open_
+        if abs(o.time - crossing.time) <= policy.pair_within_s * 1000 and abs(o.mass_kg - crossing.mass_kg) >= policy.min_net_kg
+    ]
+    before = [o for o in fitting if o.order < crossing.order]
+    if before:
+        return max(before, key=lambda o: o.order)
+    return min(fitting, key=lambda o: o.order, default=None)
+
+
+def _ticket(reference: Reference, plate: str, one: Crossing, other: Crossing, at: int) -> Emit:
+    gross, tare = (one, other) if one.mass_kg > other.mass_kg else (other, one)
+    first, second = sorted((gross, tare), key=lambda c: c.order)
+    data: dict[str, Any] = {
+        "direction": "out" if first is tare else "in",
+        "tare_kg": tare.mass_kg,
+        "net_kg": gross.mass_kg - tare.mass_kg,
+        "tare_time": iso_ms(tare.time),
+        "tare_source": "measured",
+    }
+    return Emit(
+        type="weighing.recorded",
+        identity=("pair", gross.source, gross.id, tare.source, tare.id),
+        time=second.time,
+        at=at,
+        known_at=max(gross.known_at, tare.known_at),
+        data=_described(reference, plate, gross, tare, data),
+        cause=join_causes((*first.causes, *second.causes)),
+        scope=gross.scope,
+    )
+
+
+def _register_ticket(reference: Reference, plate: str, gross: Crossing, tare_kg: int, at: int) -> Emit:
+    data = {
+        "direction": _lone_direction(reference, gross),
+        "tare_kg": tare_kg,
+        "net_kg": gross.mass_kg - tare_kg,
+        "tare_source": "register",
+    }
+    return Emit(
+        type="weighing.recorded",
+        identity=("register", gross.source, gross.id),
+        time=gross.time,
+        at=at,
+        known_at=gross.known_at,
+        data=_described(reference, plate, gross, gross, data),
+        cause=join_causes(gross.causes),
+        scope=gross.scope,
+    )
+
+
+def _lone_direction(reference: Reference, gross: Crossing) -> str:
+    """Which way a lone laden crossing went: power and chemical plants only receive coal, a coking plant sends coke and a
+    washing plant its products; everyone else sends."""
+    site = reference.site(gross.scope[1], gross.time)
+    kind = site.kind if site is not None else "other"
+    commodity = gross.commodity or "raw"
+    if kind in ("power", "chemical"):
+        return "in"
+    if kind == "coking":
+        return "out" if commodity == "coke" else "in"
+    if kind == "washing":
+        return "in" if commodity == "raw" else "out"
+    return "out"
+
+
+def _described(reference: Reference, plate: str, gross: Crossing, other: Crossing, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole payload: what the gross crossing says of the load, and where it is silent, the other one."""
+    site = reference.site(gross.scope[1], gross.time)
+    optional = {
+        name: first if (first := getattr(gross, name)) is not None else getattr(other, name)
+        for name in ("axles", "commodity", "use", "origin", "destination", "waybill")
+    }
+    optional["commodity"] = optional["commodity"] or "raw"
+    optional["use"] = optional["use"] or (site.use if site is not None else "other")
+    return {
+        "enterprise": gross.scope[0],
+        "site": gross.scope[1],
+        "division": gross.scope[2],
+        "plate": plate,
+        "gross_kg": gross.mass_kg,
+        "gross_time": iso_ms(gross.time),
+        **data,
+        **{name: value for name, value in optional.items() if value is not None},
+    }

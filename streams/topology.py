@@ -1,0 +1,81 @@
+"""Which tasks there are: the exchange, and each operator group over each partition.
+
+A topic that an operator group reads beside the registry is *clocked*: its records name the task that wrote them, and the
+reader waits for the clock of every such task. Who writes what follows from the declarations alone.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hengliu.events import topics
+from hengliu.events.catalog import Catalog
+from hengliu.ports.clock import Clock
+from hengliu.ports.log import EventLog, LogReader, TaskId, TopicKind, TopicPartition
+from streams.kernel.task import NO_FAULTS, CommitPolicy, ExchangeTask, Faults, OperatorTask, StreamTask
+from streams.operators.catalog import GROUPS, Group
+
+__all__ = ["EXCHANGE", "Topology"]
+
+EXCHANGE = "exchange"
+
+OpenReader = Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Tasks by id, made from the declared groups. ``build`` makes a fresh task each time: a stopped one is thrown away."""
+
+    log: EventLog
+    clock: Clock
+    catalog: Catalog
+    partitions: int
+    groups: Sequence[Group] = GROUPS
+    policy: CommitPolicy = field(default_factory=CommitPolicy)
+    faults: Faults = NO_FAULTS
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        return (EXCHANGE, *(g.name for g in self.groups))
+
+    def task_ids(self, groups: Sequence[str] = ()) -> list[TaskId]:
+        """Every task of the named groups (all, if none is named)."""
+        return [TaskId(g, p) for g in (groups or self.group_names) for p in range(self.partitions)]
+
+    def inputs(self, group: str) -> tuple[str, ...]:
+        """Topics of which a task of the group reads its own partition."""
+        if group == EXCHANGE:
+            return tuple(sorted({f.topic for f in self.catalog.families.values() if f.routes}))
+        return self._group(group).inputs
+
+    def _group(self, name: str) -> Group:
+        return next(g for g in self.groups if g.name == name)
+
+    def writers(self, topic: str) -> tuple[str, ...]:
+        """Tasks that write a clocked topic, as they name themselves in ``Headers.upstream``."""
+        if topics.TOPICS[topic] is TopicKind.EXCHANGE:
+            return tuple(str(TaskId(EXCHANGE, p)) for p in range(self.partitions))
+        writing = [g for g in self.groups if any(self.catalog[t].topic == topic for op in g.operators for t in op.emits)]
+        return tuple(str(TaskId(g.name, p)) for g in writing for p in range(self.partitions))
+
+    def clocked_outputs(self, group: str) -> tuple[str, ...]:
+        """Topics this group writes and another group reads: it forwards its clock there."""
+        read = {t for g in self.groups for t in g.inputs}
+        if group == EXCHANGE:
+            routed = {t for f in self.catalog.families.values() for t in f.routes}
+            return tuple(sorted(routed & read))
+        written = {self.catalog[t].topic for op in self._group(group).operators for t in op.emits}
+        return tuple(sorted(written & read))
+
+    def build(self, task: TaskId, open_reader: OpenReader | None = None) -> StreamTask:
+        """A task ready to run."""
+        if task.group == EXCHANGE:
+            return ExchangeTask(
+                task, self.log, self.clock, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE),
+                self.policy, self.faults, open_reader,
+            )  # fmt: skip
+        group = self._group(task.group)
+        return OperatorTask(
+            task, self.log, self.clock, self.catalog, self.partitions, group.operators,
+            {t: self.writers(t) for t in group.inputs}, self.clocked_outputs(group.name),
+            self.policy, self.faults, open_reader,
+        )  # fmt: skip
