@@ -42,97 +42,138 @@ PROBLEMS: Mapping[str, Problem] = {
     "not-an-object": _p("不是事件", "Not an event", "事件必须是一个 JSON 对象。", "An event is a JSON object."),
     "not-a-batch": _p("不是批次", "Not a batch", "批次必须是一个 JSON 数组。", "A batch is a JSON array."),
     "duplicate-member": _p(
-        "成员重复", "Member named twice", "同一对象中成员“{name}”出现了两次。", "The member “{name}” stands twice in one object."
+        "成员重复",
+        "Member named twice",
+        "同一对象中成员“{name}”出现了两次。",
+        "The member “{name}” stands twice in one object.",
     ),
     "too-deep": _p("嵌套过深", "Nested too deeply", "嵌套超过 {limit} 层。", "Nesting is deeper than {limit} levels."),
     "too-large": _p(
-        "事件过大", "Event too large", "事件有 {size} 字节，最多 {limit} 字节。", "The event has {size} bytes; {limit} are allowed."
+        "事件过大",
+        "Event too large",
+        "事件有 {size} 字节，最多 {limit} 字节。",
+        "The event has {size} bytes; {limit} are allowed.",
     ),
     "number-out-of-range": _p(
-        "数字超界", "Number out of range", "数字“{value}”超出 64 位整数或双精度浮点数的范围。",
-        "The number “{value}” does not fit a 64-bit integer or a double."
+        "数字超界",
+        "Number out of range",
+        "数字“{value}”超出 64 位整数或双精度浮点数的范围。",
+        "The number “{value}” does not fit a 64-bit integer or a double.",
     ),
     # One event: CloudEvents attributes
     "attribute-missing": _p("缺少属性", "Attribute missing", "缺少属性“{name}”。", "The attribute “{name}” is missing."),
     "attribute-type": _p(
-        "属性类型错误", "Attribute of a wrong type", "属性“{name}”的类型不对，应为 {expected}。",
-        "The attribute “{name}” is of a wrong type; {expected} is expected."
+        "属性类型错误",
+        "Attribute of a wrong type",
+        "属性“{name}”的类型不对，应为 {expected}。",
+        "The attribute “{name}” is of a wrong type; {expected} is expected.",
     ),
     "attribute-length": _p(
-        "属性长度错误", "Attribute of a wrong length", "属性“{name}”应有 1 至 {limit} 个字符。",
-        "The attribute “{name}” has 1 to {limit} characters."
+        "属性长度错误",
+        "Attribute of a wrong length",
+        "属性“{name}”应有 1 至 {limit} 个字符。",
+        "The attribute “{name}” has 1 to {limit} characters.",
     ),
     "attribute-form": _p(
-        "属性格式错误", "Attribute of a wrong form", "属性“{name}”的格式不对，应为 {expected}。",
-        "The attribute “{name}” is malformed; {expected} is expected."
+        "属性格式错误",
+        "Attribute of a wrong form",
+        "属性“{name}”的格式不对，应为 {expected}。",
+        "The attribute “{name}” is malformed; {expected} is expected.",
     ),
     "attribute-name": _p(
-        "属性名错误", "Attribute name", "属性名“{name}”只能由小写字母和数字组成，最多 {limit} 个字符。",
-        "The attribute name “{name}” may hold only lower-case letters and digits, at most {limit} of them."
+        "属性名错误",
+        "Attribute name",
+        "属性名“{name}”只能由小写字母和数字组成，最多 {limit} 个字符。",
+        "The attribute name “{name}” may hold only lower-case letters and digits, at most {limit} of them.",
     ),
     "too-many-attributes": _p(
         "属性过多", "Too many attributes", "扩展属性超过 {limit} 个。", "There are more than {limit} extension attributes."
     ),
     "specversion-unsupported": _p(
-        "版本不支持", "Version not supported", "specversion 是“{value}”，只接受 1.0。",
-        "specversion is “{value}”; only 1.0 is accepted."
+        "版本不支持",
+        "Version not supported",
+        "specversion 是“{value}”，只接受 1.0。",
+        "specversion is “{value}”; only 1.0 is accepted.",
     ),
     "content-type": _p(
-        "数据类型不支持", "Data content type", "datacontenttype 是“{value}”，此类事件只接受 application/json。",
-        "datacontenttype is “{value}”; events of this type are application/json."
+        "数据类型不支持",
+        "Data content type",
+        "datacontenttype 是“{value}”，此类事件只接受 application/json。",
+        "datacontenttype is “{value}”; events of this type are application/json.",
     ),
     "data-missing": _p("缺少数据", "Data missing", "事件没有 data。", "The event has no data."),
     "data-base64": _p(
-        "不接受二进制数据", "Binary data", "此类事件的 data 是 JSON，不接受 data_base64。",
-        "Data of this type is JSON; data_base64 is not taken."
+        "不接受二进制数据",
+        "Binary data",
+        "此类事件的 data 是 JSON，不接受 data_base64。",
+        "Data of this type is JSON; data_base64 is not taken.",
     ),
-    "data-twice": _p("数据重复", "Data given twice", "data 与 data_base64 不能同时出现。", "data and data_base64 exclude each other."),
-    "time-too-early": _p(
-        "时间过早", "Time too early", "时间 {value} 早于 {limit}。", "The time {value} is before {limit}."
+    "data-twice": _p(
+        "数据重复", "Data given twice", "data 与 data_base64 不能同时出现。", "data and data_base64 exclude each other."
     ),
+    "time-too-early": _p("时间过早", "Time too early", "时间 {value} 早于 {limit}。", "The time {value} is before {limit}."),
     "time-too-late": _p(
-        "时间在未来", "Time in the future", "时间 {value} 比接收时间晚 {limit} 小时以上，请检查设备时钟。",
-        "The time {value} is more than {limit} hours after receipt; check the device's clock."
+        "时间在未来",
+        "Time in the future",
+        "时间 {value} 比接收时间晚 {limit} 小时以上，请检查设备时钟。",
+        "The time {value} is more than {limit} hours after receipt; check the device's clock.",
     ),
     # One event: type, payload, scope
     "unknown-type": _p("未知类型", "Unknown type", "没有类型“{type}”。", "There is no type “{type}”."),
     "type-not-writable": _p(
-        "类型不可写入", "Type not writable", "类型“{type}”由平台计算，不接受写入。",
-        "Events of type “{type}” are computed by the platform and are not taken from outside."
+        "类型不可写入",
+        "Type not writable",
+        "类型“{type}”由平台计算，不接受写入。",
+        "Events of type “{type}” are computed by the platform and are not taken from outside.",
     ),
     "registrar-only": _p(
-        "无登记权限", "Registrar only", "类型“{type}”只能由登记方写入。", "Events of type “{type}” are written by registrars only."
+        "无登记权限",
+        "Registrar only",
+        "类型“{type}”只能由登记方写入。",
+        "Events of type “{type}” are written by registrars only.",
     ),
     "data-invalid": _p("数据不合格", "Data invalid", "数据有 {count} 处不合格。", "The data has {count} faults."),
     "device-unknown": _p(
         "设备未登记", "Device unknown", "来源“{source}”没有登记为设备。", "The source “{source}” is not registered as a device."
     ),
     "device-not-valid": _p(
-        "设备当时未登记", "Device not registered then", "来源“{source}”在 {time} 尚未登记。",
-        "The source “{source}” was not yet registered at {time}."
+        "设备当时未登记",
+        "Device not registered then",
+        "来源“{source}”在 {time} 尚未登记。",
+        "The source “{source}” was not yet registered at {time}.",
     ),
     "site-unknown": _p(
-        "场所未登记", "Site unknown", "设备所在场所“{site}”在 {time} 没有登记。",
-        "The device's site “{site}” was not registered at {time}."
+        "场所未登记",
+        "Site unknown",
+        "设备所在场所“{site}”在 {time} 没有登记。",
+        "The device's site “{site}” was not registered at {time}.",
     ),
     "out-of-scope": _p(
         "超出权限", "Out of scope", "令牌无权为来源“{source}”写入。", "The token may not write for the source “{source}”."
     ),
     "id-reused": _p(
-        "编号重用", "Id used again", "来源“{source}”已用编号“{id}”发送过不同的内容。",
-        "The source “{source}” has already sent other content under the id “{id}”."
+        "编号重用",
+        "Id used again",
+        "来源“{source}”已用编号“{id}”发送过不同的内容。",
+        "The source “{source}” has already sent other content under the id “{id}”.",
     ),
     "chain-gap": _p(
-        "哈希链缺环", "Hash chain gap", "来源“{source}”的哈希链不连续：prev 指向未收到的事件。",
-        "The hash chain of “{source}” has a gap: prev names an event that was not received."
+        "哈希链缺环",
+        "Hash chain gap",
+        "来源“{source}”的哈希链不连续：prev 指向未收到的事件。",
+        "The hash chain of “{source}” has a gap: prev names an event that was not received.",
     ),
     "chain-fork": _p(
-        "哈希链分叉", "Hash chain fork", "来源“{source}”的哈希链分叉：prev 指向较早的事件。",
-        "The hash chain of “{source}” forks: prev names an earlier event."
+        "哈希链分叉",
+        "Hash chain fork",
+        "来源“{source}”的哈希链分叉：prev 指向较早的事件。",
+        "The hash chain of “{source}” forks: prev names an earlier event.",
     ),
     "chain-missing": _p(
-        "缺少链属性", "Hash chain left out", "来源“{source}”登记为链式，事件却没有 prev。",
-        "The source “{source}” is registered as chained, but the event has no prev."
+        "缺少链属性",
+        "Hash chain left out",
+        "来源“{source}”登记为链式，事件却没有 prev。",
+        "The source “{source}” is registered as chained, but the event has no prev.",
     ),
     # The whole request
     "body-not-json": _p("不是 JSON", "Not JSON", "请求体不是合法的 JSON。", "The body is not valid JSON.", 400),
@@ -152,14 +193,20 @@ PROBLEMS: Mapping[str, Problem] = {
         "参数错误", "Parameter invalid", "参数“{name}”不合格：{value}。", "The parameter “{name}” is not valid: {value}.", 422
     ),
     "overloaded": _p(
-        "过载", "Overloaded", "待写入的事件过多，请在 {seconds} 秒后重试。",
-        "Too many events are waiting; try again in {seconds} seconds.", 429
+        "过载",
+        "Overloaded",
+        "待写入的事件过多，请在 {seconds} 秒后重试。",
+        "Too many events are waiting; try again in {seconds} seconds.",
+        429,
     ),
     "unavailable": _p(
-        "暂不可用", "Unavailable", "暂时不能写入，请在 {seconds} 秒后重试。",
-        "Writing is not possible just now; try again in {seconds} seconds.", 503
+        "暂不可用",
+        "Unavailable",
+        "暂时不能写入，请在 {seconds} 秒后重试。",
+        "Writing is not possible just now; try again in {seconds} seconds.",
+        503,
     ),
-}  # fmt: skip
+}
 """Code to words. Codes are stored for ever: never reuse one for something else."""
 
 FIELD_FAULTS: Mapping[str, Text] = {

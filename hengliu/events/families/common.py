@@ -12,15 +12,19 @@ __all__ = ["Commodity", "Direction", "Quantity", "Scoped", "Unit", "Use", "UtcTi
 from hengliu.events.family import EventData
 from hengliu.events.quantities import DivisionCode, Identifier
 
-
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
 
 
-def _only_rfc3339(value: object) -> object:
+def _from_rfc3339(value: object) -> object:
     # pydantic alone also takes "1772323200", a space for the T, and times without seconds; who decodes later does not.
-    if isinstance(value, str) and _RFC3339.fullmatch(value) is None:
+    if not isinstance(value, str):
+        return value
+    if _RFC3339.fullmatch(value) is None:
         raise PydanticCustomError("time-form", "not an RFC 3339 time with an offset")
-    return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
+        raise PydanticCustomError("time-form", "not an RFC 3339 time with an offset") from error
 
 
 def _utc(value: datetime) -> datetime:
@@ -30,7 +34,7 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-UtcTime = Annotated[AwareDatetime, BeforeValidator(_only_rfc3339), AfterValidator(_utc)]
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_from_rfc3339), AfterValidator(_utc)]
 """An RFC 3339 time with an offset, from the years 1900 to 2199; kept in UTC."""
 
 Commodity = Literal["raw", "cleaned", "middlings", "slime", "gangue", "coke", "anthracite", "lignite", "other"]
