@@ -29,7 +29,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from api.problems import WHOLE, Problem, Refusal, problem_response, render
+from api.problems import ALL_PROBLEMS, Problem, Refusal, fill, problem_response, render
 from hengliu.metrics import Meters
 
 __all__ = ["ApiServer", "ServerLimits"]
@@ -172,21 +172,21 @@ class _LimitedHttp(H11Protocol):
 
     def _send_problem(self, code: str, parameters: dict[str, str]) -> None:
         """Answer without the application; the language is not known before the headers are."""
-        text = WHOLE[code]
-        document = render(Problem(code, parameters), "zh", WHOLE, text.status)
-        document["title"] = f"{text.title.zh} / {text.title.en}"
-        document["detail"] = f"{document['detail']} / {text.detail.en.format_map(parameters)}"
+        words = ALL_PROBLEMS[code]
+        document = render(code, parameters, "zh", status=words.status)
+        document["title"] = f"{words.title.zh} / {words.title.en}"
+        document["detail"] = f"{document['detail']} / {fill(words.detail.en, parameters)}"
         body = orjson.dumps(document)
         headers = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]
-        if text.status == 503:
+        if words.status == 503:
             headers.append((b"retry-after", b"1"))
         try:
             for part in (
-                h11.Response(status_code=text.status, headers=headers, reason=STATUS_PHRASES[text.status]),
+                h11.Response(status_code=words.status, headers=headers, reason=STATUS_PHRASES[words.status]),
                 h11.Data(data=body),
                 h11.EndOfMessage(),
             ):

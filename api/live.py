@@ -1,0 +1,227 @@
+"""The live view: one producer, one serialisation, a bounded queue per client.
+
+A frame is a whole picture, so a client that missed some has missed nothing: queues hold at most two frames and drop the
+oldest. The producer runs the panels' named queries when the projectors have committed something, at most once a second, and
+only while somebody looks. ``GET /v1/live/snapshot`` answers the same frame for a first paint.
+
+A frame: ``{"at": RFC 3339, "seq": n, "<panel>": rows or row, …, "failed": [panel, …]}``. A panel whose query failed is null
+and named in ``failed``: missing is not zero.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from api.deps import Progress
+from api.encode import dumps
+from hengliu.events.envelope import iso_ms
+from hengliu.metrics import Meters
+from hengliu.ports.clock import Clock
+
+__all__ = ["PANELS", "Client", "Hub", "Panel", "serve_client", "shanghai_day_start"]
+
+log = logging.getLogger(__name__)
+
+MIN_INTERVAL_S: Final = 1.0
+IDLE_INTERVAL_S: Final = 5.0
+"""A frame is sent at least this often, so that clocks and "today" move and a dead producer shows."""
+QUEUE_FRAMES: Final = 2
+MAX_CLIENT_MESSAGES: Final = 100
+"""Clients have nothing to say; one that talks this much is closed (1008)."""
+
+DAY_MS: Final = 86_400_000
+SHANGHAI_OFFSET_MS: Final = 28_800_000
+"""Asia/Shanghai is UTC+8 without daylight saving since 1991-09-15 (IANA tz database); frames are of today."""
+
+
+def shanghai_day_start(now_ms: int) -> int:
+    """Epoch ms of the last midnight in Asia/Shanghai.
+
+    >>> shanghai_day_start(1_772_331_000_000)  # 2026-03-01T02:10Z is 10:10 there
+    1772294400000
+    """
+    return now_ms - (now_ms + SHANGHAI_OFFSET_MS) % DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One part of the frame.
+
+    Attributes:
+        name: member of the frame.
+        query: named query.
+        parameters: its parameters at a time (epoch ms); times are epoch ms.
+        limit: rows at most.
+        single: the member is the first row (or null) instead of a list.
+    """
+
+    name: str
+    query: str
+    parameters: Callable[[int], Mapping[str, object]]
+    limit: int = 1000
+    single: bool = False
+
+
+def _nothing(now_ms: int) -> Mapping[str, object]:
+    return {}
+
+
+PANELS: tuple[Panel, ...] = (
+    Panel("overview", "overview", lambda now: {"now": now}, 1, single=True),
+    Panel("weighings", "weighings", _nothing, 20),
+    Panel(
+        "flows_today",
+        "flows",
+        lambda now: {"from": shanghai_day_start(now), "group": "hour,division,commodity,use,direction"},
+    ),
+    Panel("stocks", "stocks", _nothing, 500),
+    Panel("warnings", "warnings", _nothing, 20),
+    Panel("loads", "load-curves", lambda now: {"from": now - DAY_MS, "slot": 60}),
+)
+"""The explicit list: a new panel is one line here."""
+
+RunPanel = Callable[[Panel, int], Awaitable[list[dict[str, Any]]]]
+"""Rows of one panel at a time (epoch ms), with the rights of somebody who sees the whole city."""
+
+
+class Client:
+    """One viewer's queue of frames. ``offer`` never waits: the oldest frame makes room."""
+
+    def __init__(self) -> None:
+        self._frames: deque[bytes] = deque(maxlen=QUEUE_FRAMES)
+        self._ready = asyncio.Event()
+        self.dropped = 0
+
+    def offer(self, frame: bytes) -> None:
+        if len(self._frames) == QUEUE_FRAMES:
+            self.dropped += 1
+        self._frames.append(frame)
+        self._ready.set()
+
+    async def next(self) -> bytes:
+        while not self._frames:
+            self._ready.clear()
+            await self._ready.wait()
+        return self._frames.popleft()
+
+
+class Hub:
+    """Makes frames and hands them to every client. ``run`` is a task of ``hengliu.compose``."""
+
+    def __init__(
+        self,
+        run_panel: RunPanel,
+        progress: Progress,
+        clock: Clock,
+        meters: Meters,
+        panels: tuple[Panel, ...] = PANELS,
+        max_clients: int = 200,
+    ) -> None:
+        self._run_panel = run_panel
+        self._progress = progress
+        self._clock = clock
+        self._meters = meters
+        self._panels = panels
+        self._max_clients = max_clients
+        self._clients: set[Client] = set()
+        self._joined = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._frame = b""
+        self._made_at = float("-inf")
+        self._seq = 0
+
+    @property
+    def clients(self) -> int:
+        return len(self._clients)
+
+    def join(self) -> Client | None:
+        """A new client, or None when all places are taken."""
+        if len(self._clients) >= self._max_clients:
+            return None
+        client = Client()
+        self._clients.add(client)
+        self._meters.set("live_clients", len(self._clients))
+        self._joined.set()
+        return client
+
+    def leave(self, client: Client) -> None:
+        self._clients.discard(client)
+        self._meters.set("live_clients", len(self._clients))
+        if client.dropped:
+            self._meters.count("live_frames_total", client.dropped, result="dropped")
+        if not self._clients:
+            self._joined.clear()
+
+    async def frame(self) -> bytes:
+        """The newest frame; made now if the last one is older than a second. Many askers share one making."""
+        async with self._lock:
+            if time.monotonic() - self._made_at >= MIN_INTERVAL_S:
+                await self._make()
+            return self._frame
+
+    async def run(self) -> None:
+        """Produce frames for as long as anyone looks. Never returns."""
+        seen = -1
+        while True:
+            await self._joined.wait()
+            began = time.monotonic()
+            frame = await self.frame()
+            for client in self._clients:
+                client.offer(frame)
+            self._meters.count("live_frames_total", len(self._clients), result="sent")
+            await asyncio.sleep(max(0.0, MIN_INTERVAL_S - (time.monotonic() - began)))
+            seen = await self._progress.wait_change(seen, IDLE_INTERVAL_S - MIN_INTERVAL_S)
+
+    async def _make(self) -> None:
+        began = time.monotonic()
+        now_ms = self._clock.now_ms()
+        self._seq += 1
+        frame: dict[str, Any] = {"at": iso_ms(now_ms), "seq": self._seq}
+        failed: list[str] = []
+        for panel in self._panels:
+            try:
+                rows = await self._run_panel(panel, now_ms)
+                frame[panel.name] = (rows[0] if rows else None) if panel.single else rows
+            except Exception as error:
+                log.warning("live panel %s failed", panel.name, exc_info=error)
+                frame[panel.name] = None
+                failed.append(panel.name)
+        frame["failed"] = failed
+        self._frame = dumps(frame)
+        self._made_at = time.monotonic()
+        self._meters.observe("live_frame_seconds", self._made_at - began)
+
+
+async def serve_client(websocket: WebSocket, hub: Hub, client: Client) -> None:
+    """Send frames to an accepted WebSocket until either side ends it."""
+
+    async def listen() -> None:
+        for _ in range(MAX_CLIENT_MESSAGES):
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+        await websocket.close(1008)
+
+    async def feed() -> None:
+        client.offer(await hub.frame())
+        while True:
+            await websocket.send_text((await client.next()).decode())
+
+    tasks = {asyncio.create_task(listen()), asyncio.create_task(feed())}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = task.exception()
+            if error is not None and not isinstance(error, WebSocketDisconnect | RuntimeError):
+                raise error
+    finally:
+        hub.leave(client)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

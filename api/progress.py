@@ -1,0 +1,84 @@
+"""What the tables include, as the reads, the live hub and ``/readyz`` need it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from api.deps import Stage
+from hengliu.ports.log import TopicPartition
+from hengliu.ports.warehouse import Warehouse, WarehouseError
+
+__all__ = ["StageProgress", "WarehousePositions"]
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.02
+"""Reading a few dictionaries in memory; short beside the projector's flush of 200 ms."""
+
+
+class StageProgress:
+    """Progress of the projectors: the least committed position of each partition over the stages that read it."""
+
+    def __init__(self, projectors: Sequence[Stage]) -> None:
+        self._projectors = projectors
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        least: dict[TopicPartition, int] = {}
+        for projector in self._projectors:
+            for tp, position in projector.positions().items():
+                least[tp] = min(position, least.get(tp, position))
+        return least
+
+    async def wait_for(self, tp: TopicPartition, position: int, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while self.positions().get(tp, -1) < position:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
+    async def wait_change(self, seen: int, timeout_s: float) -> int:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            # Positions only grow, so their sum changes exactly when one of them does.
+            total = sum(self.positions().values())
+            if total != seen or time.monotonic() >= deadline:
+                return total
+            await asyncio.sleep(5 * POLL_S)
+
+
+class WarehousePositions:
+    """A projector of another process, seen through what it writes to ``projection_position``. ``run`` polls."""
+
+    def __init__(self, warehouse: Warehouse, projector: str, every_s: float = 0.25) -> None:
+        self.name = projector
+        self._warehouse = warehouse
+        self._every_s = every_s
+        self._positions: dict[TopicPartition, int] = {}
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return self._positions
+
+    async def poll(self) -> None:
+        """Read the positions once. Raises WarehouseError."""
+        result = await self._warehouse.query(
+            "SELECT topic AS topic, partition AS partition, max(position) AS position"
+            " FROM projection_position WHERE projector = {projector:String} GROUP BY topic, partition",
+            {"projector": self.name},
+        )
+        for topic, partition, position in result.rows:
+            assert isinstance(topic, str)
+            assert isinstance(partition, int)
+            assert isinstance(position, int)
+            self._positions[TopicPartition(topic, partition)] = position
+
+    async def run(self) -> None:
+        """Poll for ever; a warehouse that is away is tried again."""
+        while True:
+            try:
+                await self.poll()
+            except WarehouseError as error:
+                log.warning("positions of %s not read", self.name, exc_info=error)
+            await asyncio.sleep(self._every_s)
