@@ -5,9 +5,10 @@ What waits is a list of open crossings per (plate, site). A crossing that arrive
 1. is a *repeat* when an open crossing lies within 10 minutes of it and less than 100 kg away: the later of the two by event
    time stays open, with both as causes. When it repeats a crossing that already made a ticket, it is absorbed: the slip is
    in the driver's hand and stands;
-2. else pairs with an open crossing within 24 hours of it whose mass differs by the least net mass (500 kg) or more: the
-   nearest before it in event time, or if there is none, the nearest after it. The lighter one is the tare. Tare first means
-   direction ``out``, gross first ``in``;
+2. else pairs with an open crossing within 24 hours of it whose mass differs by the least net mass or more (500 kg, and a
+   tenth of the heavier one: two laden crossings of one vehicle differ by a few per cent, and their difference is no load):
+   the nearest before it in event time, or if there is none, the nearest after it. The lighter one is the tare. Tare first
+   means direction ``out``, gross first ``in``;
 3. else waits. Two crossings of about equal mass more than 10 minutes apart both wait: the scale between them may be off line
    and its crossing still to come, and the nearest-before rule then gives each its own partner.
 
@@ -49,6 +50,7 @@ class TicketPolicy:
     repeat_within_s: int = 600
     repeat_below_kg: int = 100
     min_net_kg: int = 500
+    min_net_percent: int = 10
     timeout_s: int = 86_400
 
     def with_parameters(self, parameters: Mapping[str, str]) -> "TicketPolicy":
@@ -234,11 +236,15 @@ def _merged(known: Crossing, repeat: Crossing) -> Crossing:
 
 
 def _partner(open_: tuple[Crossing, ...], crossing: Crossing, policy: TicketPolicy) -> Crossing | None:
-    fitting = [
-        o
-        for o in open_
-        if abs(o.time - crossing.time) <= policy.pair_within_s * 1000 and abs(o.mass_kg - crossing.mass_kg) >= policy.min_net_kg
-    ]
+    def fits(other: Crossing) -> bool:
+        net, gross = abs(other.mass_kg - crossing.mass_kg), max(other.mass_kg, crossing.mass_kg)
+        return (
+            abs(other.time - crossing.time) <= policy.pair_within_s * 1000
+            and net >= policy.min_net_kg
+            and net * 100 >= gross * policy.min_net_percent
+        )
+
+    fitting = [o for o in open_ if fits(o)]
     before = [o for o in fitting if o.order < crossing.order]
     if before:
         return max(before, key=lambda o: o.order)

@@ -1,0 +1,85 @@
+"""Every operator under the laws that every operator obeys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hengliu.events.family import EventData
+from streams.kernel.operator import Operator
+from streams.operators.catalog import GROUPS
+from streams.operators.flows import Flows
+from streams.operators.overload import Overload
+from streams.operators.tickets import Tickets
+from tests.operators.laws import Input, check_laws, cuts, run
+from tests.operators.strategies import BASE, DAY, WEIGHING_REFERENCE, tickets, weighings
+
+
+@dataclass(frozen=True)
+class Case:
+    """Operators that run in one group, what they are fed, and what is registered."""
+
+    operators: tuple[Operator, ...]
+    inputs: st.SearchStrategy[list[Input]]
+    registered: Sequence[EventData] = ()
+
+
+CASES = {
+    "tickets": Case((Tickets(),), weighings(), WEIGHING_REFERENCE),
+    "overload": Case((Overload(),), tickets(), WEIGHING_REFERENCE),
+    "flows": Case((Flows(),), tickets()),
+    "vehicle": Case((Tickets(), Overload(), Flows()), weighings(), WEIGHING_REFERENCE),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data())
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_cut_replay_restore_and_identity(name: str, data: st.DataObject) -> None:
+    case = CASES[name]
+    inputs = data.draw(case.inputs)
+    last = inputs[-1].received if inputs else BASE
+    until = last + data.draw(st.sampled_from([0, 1, 1_000, 6 * 3_600_000, 3 * DAY]))
+    check_laws(case.operators, inputs, until, case.registered, data.draw(cuts(len(inputs))))
+
+
+def test_every_operator_has_a_case() -> None:
+    """A new operator is not finished before it stands under the laws."""
+    listed = {operator.name for group in GROUPS for operator in group.operators}
+    tested = {operator.name for case in CASES.values() for operator in case.operators}
+    assert listed == tested
+
+
+@given(tickets())
+@settings(max_examples=80, deadline=None)
+def test_panes_of_flow_sum_to_the_tickets(inputs: list[Input]) -> None:
+    until = (inputs[-1].received if inputs else BASE) + 1_000
+    panes = run((Flows(),), inputs, until).data("flow.summed")
+    assert sum(p["net_kg"] for p in panes) == sum(i.data["net_kg"] for i in inputs)
+    assert sum(p["tickets"] for p in panes) == len(inputs)
+
+
+@given(weighings())
+@settings(max_examples=80, deadline=None)
+def test_every_crossing_ends_in_a_ticket_a_warning_or_a_repeat(inputs: list[Input]) -> None:
+    """Nothing vanishes: after the last time-out nothing waits, and causes name no crossing twice."""
+    until = (inputs[-1].received if inputs else BASE) + 2 * DAY
+    found = run((Tickets(),), inputs, until, WEIGHING_REFERENCE)
+    causes = [c for e in found.emitted for c in e.emit.cause.split(",")]
+    assert len(set(causes)) == len(causes)
+    assert set(causes) <= {i.origin for i in inputs}
+    assert not found.state["tickets", "waiting"]
+    assert not found.state["tickets", "timers"]
+    for ticket in found.data("weighing.recorded"):
+        assert ticket["net_kg"] == ticket["gross_kg"] - ticket["tare_kg"] >= 500
+
+
+@given(tickets())
+@settings(max_examples=40, deadline=None)
+def test_two_partitions_never_share_an_identity(inputs: list[Input]) -> None:
+    """The same panes summed by two tasks of one group stay two panes."""
+    until = (inputs[-1].received if inputs else BASE) + 1_000
+    ids = [e.id for lane in (0, 1) for e in run((Flows(),), inputs, until, lane=lane).emitted]
+    assert len(set(ids)) == len(ids)
