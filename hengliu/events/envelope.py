@@ -3,7 +3,7 @@
 Reading what strangers sent is ``hengliu.intake.parse``; decoding what intake accepted is msgspec, straight into columns.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -13,17 +13,18 @@ __all__ = ["SPEC_VERSION", "derived_id", "encode_event", "iso_ms", "ms_of"]
 
 SPEC_VERSION = "1.0"
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encoder = msgspec.json.Encoder(decimal_format="string", order=None)
 
 
 def iso_ms(ms: int) -> str:
     """Epoch milliseconds as RFC 3339 in UTC, with milliseconds: ``2026-03-01T02:10:00.000Z``."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ms_of(time: datetime) -> int:
     """Epoch milliseconds of an aware datetime, exactly (no float on the way); microseconds are cut."""
-    delta = time - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = time - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 

@@ -1,0 +1,84 @@
+# Hengliu 衡流. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE ?= local
+export HENGLIU_REAL_DATA ?= $(wildcard ../shared/data)
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	@tools/system-packages venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.platform: requirements/platform.lock pyproject.toml | $(BIN)/python
+	@echo '安装平台依赖 / installing the platform (about 300 MB the first time)'
+	$(BIN)/pip install --progress-bar on --disable-pip-version-check --require-hashes -r requirements/platform.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.platform
+	@echo '安装测试依赖 / installing what the tests need'
+	$(BIN)/pip install --progress-bar on --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.platform ## Install the platform into .venv, with the page's libraries
+	@$(BIN)/python tools/fetch_assets.py
+
+.PHONY: demo
+demo: install ## Start the platform with a simulated coal city (ENGINE=kafka: Kafka + ClickHouse + PostgreSQL)
+	@if [ "$(ENGINE)" = kafka ]; then tools/system-packages java postgresql; fi
+	@exec $(BIN)/hengliu demo --engine $(ENGINE)
+
+.PHONY: install-tests
+install-tests: $(VENV)/.dev install
+	@tools/system-packages strace java postgresql chromium
+
+.PHONY: test
+test: install-tests lint ## Install what the tests need and run all of them
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style, types and the import rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: kill
+kill: install-tests ## Long proof: kill -9 at random moments, fifty times on each deployment (KILLS=50)
+	$(BIN)/python -m tests.kill.platform --engine local --kills $(or $(KILLS),50)
+	$(BIN)/python -m tests.kill.platform --engine kafka --kills $(or $(KILLS),50)
+
+.PHONY: bench
+bench: install-tests ## Measure every stage beside its own limit; writes docs/benchmarks.md
+	$(BIN)/python -m bench
+
+.PHONY: docs
+docs: $(VENV)/.dev ## Make the generated pages: settings, schemas, OpenAPI, AsyncAPI, metrics
+	$(BIN)/python -m tools.generate_docs
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew and write the lock files
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+		--extra platform --extra build --output-file requirements/platform.lock
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+		--extra platform --extra build --extra dev --output-file requirements/dev.lock
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+		--extra node --output-file requirements/node.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment, caches and the demo's data
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache node_modules api/static/vendor var
