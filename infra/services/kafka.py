@@ -1,0 +1,365 @@
+"""A real Kafka broker (KRaft, one node, loopback only), started from Maven's artefacts and stopped with its owner.
+
+One broker acknowledges from the page cache: ``acks=all`` on a single node does not sync the disk. What it proves is the
+protocol (transactions, fencing, read_committed), and survival of killed processes, not of a power cut.
+"""
+
+import asyncio
+import base64
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from hengliu.events.family import Text
+
+__all__ = ["KAFKA_VERSION", "MESSAGES", "KafkaService", "ServiceError", "cache_root", "fetch_kafka", "kafka_libs"]
+
+KAFKA_VERSION = "4.3.0"
+"""4.4.0 did not resolve whole; the transaction behaviour that the adapter relies on was measured on 4.3.0."""
+LOG4J_VERSION = "2.25.4"
+DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:2.8"
+
+POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>hengliu</groupId>
+  <artifactId>kafka-runtime</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J_VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+# The broker's artefact brings log4j but nothing that connects slf4j to it: without the second one it starts mute.
+
+LOGGING = """status = error
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c: %m%n
+rootLogger.level = WARN
+rootLogger.appenderRef.out.ref = out
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = INFO
+"""
+
+MESSAGES: dict[str, Text] = {
+    "service.missing": Text(
+        zh="需要命令 {command}，但未找到。请安装：apt-get install {packages}",
+        en="The command {command} is needed and was not found. Install it: apt-get install {packages}",
+    ),
+    "service.fetch": Text(
+        zh="下载 Kafka {version} 失败（{command} 返回 {status}）。请检查网络后重试。",
+        en="Fetching Kafka {version} failed ({command} returned {status}). Check the network and try again.",
+    ),
+    "service.start": Text(
+        zh="Kafka 未能启动（{reason}）。日志末尾：\n{tail}",
+        en="Kafka did not start ({reason}). End of its log:\n{tail}",
+    ),
+    "service.fetching": Text(
+        zh="首次使用：下载 Kafka {version} 的 46 个 jar（约 45 MB）到 {path} ……",
+        en="First use: fetching the 46 jars of Kafka {version} (about 45 MB) into {path} ...",
+    ),
+    "service.fetched": Text(
+        zh="Kafka {version} 已就绪，用时 {seconds} 秒。", en="Kafka {version} is there, after {seconds} s."
+    ),
+}
+
+
+class ServiceError(Exception):
+    """A service could not be fetched or started; code and parameters of ``MESSAGES``, the text is both languages."""
+
+    def __init__(self, code: str, **parameters: str) -> None:
+        self.code = code
+        self.parameters = parameters
+        super().__init__(_both(code, **parameters))
+
+
+def _both(code: str, **parameters: str) -> str:
+    text = MESSAGES[code]
+    return f"{text.zh.format(**parameters)}\n{text.en.format(**parameters)}"
+
+
+def cache_root(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where downloads are kept: ``HENGLIU_CACHE``, else ``~/.cache/hengliu``."""
+    return Path(environment.get("HENGLIU_CACHE") or Path.home() / ".cache" / "hengliu").expanduser()
+
+
+def kafka_libs(root: Path | None = None) -> Path:
+    """The folder of jars, whether it is there yet or not."""
+    return (root or cache_root()) / f"kafka-{KAFKA_VERSION}" / "libs"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def fetch_kafka(root: Path | None = None, say: Callable[[str], None] = _say) -> Path:
+    """The folder of Kafka's jars, fetched through Maven on first use (seconds); safe in several processes at once.
+
+    Raises:
+        ServiceError: Maven or Java is missing, or the download failed.
+    """
+    libs = kafka_libs(root)
+    if libs.is_dir():
+        return libs
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ServiceError("service.missing", command="mvn", packages="maven default-jre-headless")
+    libs.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(libs.parent / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if libs.is_dir():
+            return libs
+        say(_both("service.fetching", version=KAFKA_VERSION, path=str(libs)))
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=libs.parent, prefix="fetch-") as scratch:
+            (Path(scratch) / "pom.xml").write_text(POM)
+            command = [maven, "-B", "-C", f"{DEPENDENCY_PLUGIN}:copy-dependencies", "-DincludeScope=runtime"]
+            command.append(f"-DoutputDirectory={scratch}/libs")
+            count = 0
+            with subprocess.Popen(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:  # noqa: S603
+                assert run.stdout is not None
+                for line in run.stdout:
+                    if "ERROR" in line:
+                        say(line.rstrip())
+                    elif line.startswith("[INFO] Copying"):
+                        count += 1
+                        say(f"  {count:2} {line.split()[2]}")
+            if run.returncode:
+                raise ServiceError("service.fetch", version=KAFKA_VERSION, command="mvn", status=str(run.returncode))
+            # The rename is what makes it count as fetched: a killed download leaves no half folder behind.
+            (Path(scratch) / "libs").rename(libs)
+        say(_both("service.fetched", version=KAFKA_VERSION, seconds=f"{time.monotonic() - began:.0f}"))
+        return libs
+    finally:
+        os.close(lock)
+
+
+# Runs between fork and the program: asks the kernel to send SIGTERM when the parent dies, checks that it has not died
+# meanwhile, and becomes the program. A preexec_fn would do the same and may deadlock in a process with threads.
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [int(s.getsockname()[1]) for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+class KafkaService:
+    """``async with KafkaService(dir) as bootstrap:`` gives ``127.0.0.1:port`` of a running broker over ``dir``.
+
+    The data outlives the broker: the same directory may be opened again, with whatever port is free then (``port=0``) or a
+    fixed one.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        heap_mb: int = 512,
+        transaction_check_ms: int = 1000,
+        libs: Path | None = None,
+        start_seconds: float = 60.0,
+    ) -> None:
+        """``heap_mb`` is -Xmx. ``transaction_check_ms``: how often the broker looks for transactions past their time."""
+        self._directory = directory
+        self._port = port
+        self._heap_mb = heap_mb
+        self._transaction_check_ms = transaction_check_ms
+        self._libs = libs
+        self._start_seconds = start_seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self.bootstrap = ""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running broker."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker printed."""
+        return self._directory / "kafka.log"
+
+    async def __aenter__(self) -> str:
+        return await self.start()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await self.stop()
+
+    async def start(self) -> str:
+        """Start and wait until it serves; returns the bootstrap address.
+
+        Raises:
+            ServiceError: it cannot be fetched or does not serve within ``start_seconds``.
+        """
+        java = shutil.which("java")
+        if java is None:
+            raise ServiceError("service.missing", command="java", packages="default-jre-headless")
+        libs = self._libs if self._libs is not None else await asyncio.to_thread(fetch_kafka)
+        for attempt in (1, 2, 3):
+            port, controller = free_ports(2)
+            port = self._port or port
+            await asyncio.to_thread(self._configure, port, controller)
+            try:
+                await self._format(java, libs)
+                await self._launch(java, libs, port)
+            except ServiceError:
+                await self.stop()
+                # Between looking for a free port and binding it another process may have taken it.
+                if attempt == 3 or self._port or "already in use" not in self._tail():
+                    raise
+            except BaseException:
+                await self.stop()
+                raise
+            else:
+                self.bootstrap = f"127.0.0.1:{port}"
+                return self.bootstrap
+        raise AssertionError
+
+    def _configure(self, port: int, controller: int) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "log.dirs": str(self._directory / "data"),
+            "auto.create.topics.enable": "false",
+            "default.replication.factor": "1",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "8",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": str(self._transaction_check_ms),
+            "group.initial.rebalance.delay.ms": "0",
+            "log.cleaner.dedupe.buffer.size": "16777216",
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            # A broker killed with -9 may register again only when its old session has run out.
+            "broker.session.timeout.ms": "5000",
+            "broker.heartbeat.interval.ms": "1000",
+        }
+        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        (self._directory / "server.properties").write_text(text)
+        (self._directory / "log4j2.properties").write_text(LOGGING)
+
+    async def _format(self, java: str, libs: Path) -> None:
+        if (self._directory / "data" / "meta.properties").exists():
+            return
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        tool = await asyncio.create_subprocess_exec(
+            *self._java(java, libs, 128),
+            "kafka.tools.StorageTool",
+            "format",
+            "--cluster-id",
+            cluster,
+            "--config",
+            str(self._directory / "server.properties"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await tool.communicate()
+        if tool.returncode:
+            raise ServiceError("service.start", reason="format", tail=output.decode(errors="replace")[-2000:])
+
+    def _java(self, java: str, libs: Path, heap_mb: int) -> list[str]:
+        return [
+            java,
+            f"-Xmx{heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=4",
+            f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}",
+            "-cp",
+            f"{libs}/*",
+        ]
+
+    async def _launch(self, java: str, libs: Path, port: int) -> None:
+        with self.log_file.open("wb") as out:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _DIE_WITH_PARENT,
+                str(os.getpid()),
+                *self._java(java, libs, self._heap_mb),
+                "kafka.Kafka",
+                str(self._directory / "server.properties"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=asyncio.subprocess.STDOUT,
+                # Its own process group: Ctrl-C in a terminal reaches the owner alone, which then stops the broker in order.
+                process_group=0,
+            )
+        deadline = time.monotonic() + self._start_seconds
+        while time.monotonic() < deadline:
+            if self._process.returncode is not None:
+                raise ServiceError("service.start", reason=f"exit {self._process.returncode}", tail=self._tail())
+            if b"Kafka Server started" in await asyncio.to_thread(self.log_file.read_bytes):
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    pass
+                else:
+                    writer.close()
+                    await writer.wait_closed()
+                    return
+            await asyncio.sleep(0.1)
+        raise ServiceError("service.start", reason=f"{self._start_seconds:.0f} s", tail=self._tail())
+
+    def _tail(self) -> str:
+        return self.log_file.read_text(errors="replace")[-2000:] if self.log_file.exists() else ""
+
+    async def stop(self, seconds: float = 15.0) -> None:
+        """Ask it to stop, wait, and kill it when it has not stopped in time. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), seconds)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def kill(self) -> None:
+        """kill -9, for tests."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+        self._process = None
