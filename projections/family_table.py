@@ -380,5 +380,3 @@ def family_table(family: Family) -> Table:
         title=family.title,
         defaults=mapping.defaults,
     )
-
-

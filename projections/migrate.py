@@ -130,21 +130,25 @@ async def _applied(warehouse: Warehouse) -> dict[tuple[str, int], str]:
     return {(str(name), int(str(version))): str(digest) for name, version, digest in result.rows}
 
 
+def _files(folder: Path) -> list[tuple[str, int, str]]:
+    """(file name, version, statement) of a folder's migrations, in order."""
+    files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    return [(file.name, int(file.name[:4]), file.read_text(encoding="utf-8")) for file in files]
+
+
 async def _apply(warehouse: Warehouse, name: str, folder: Path, applied: Mapping[tuple[str, int], str]) -> None:
-    for file in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql")):
-        version = int(file.name[:4])
-        statement = file.read_text(encoding="utf-8")
+    for file, version, statement in _files(folder):
         digest = sha256(statement.encode()).hexdigest()
         before = applied.get((name, version))
         if before is not None:
             if before != digest:
-                raise MigrationChanged(f"{name}/{file.name}")
+                raise MigrationChanged(f"{name}/{file}")
             continue
         await warehouse.execute(statement)
         await warehouse.execute(
             "INSERT INTO schema_migration (table_name, version, file, digest) "
             "VALUES ({table_name:String}, {version:Int64}, {file:String}, {digest:String})",
-            {"table_name": name, "version": version, "file": file.name, "digest": digest},
+            {"table_name": name, "version": version, "file": file, "digest": digest},
         )
 
 

@@ -1,0 +1,1 @@
+"""Tables, the projector and the named queries, on the real local log and the real embedded engine."""
