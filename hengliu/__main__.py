@@ -1,0 +1,5 @@
+"""``python -m hengliu``."""
+
+from hengliu.cli import main
+
+main()

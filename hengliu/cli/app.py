@@ -1,0 +1,201 @@
+"""All commands, in one list."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from hengliu import __version__
+from hengliu.settings import Role, Settings
+
+app = typer.Typer(
+    help=(
+        "衡流 Hengliu：能源与工业实物流的事件账本与流处理平台。\n\n"
+        "An event-sourced ledger and stream processor for regulated physical flows.\n\n"
+        "Settings come from HENGLIU_… variables or a TOML file named by HENGLIU_CONFIG; docs/generated/settings.md lists them."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+log_app = typer.Typer(help="查看事件日志 / look into the event log.", no_args_is_help=True)
+token_app = typer.Typer(help="签发与吊销令牌 / issue and revoke tokens.", no_args_is_help=True)
+app.add_typer(log_app, name="log")
+app.add_typer(token_app, name="token")
+
+console = Console(stderr=True, highlight=False)
+
+
+def read_settings() -> Settings:
+    """Settings of this process, or a clear end."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "HENGLIU_" + "_".join(str(part) for part in fault["loc"]).upper()
+            console.print(f"[red]{name}[/red]: {fault['msg']}")
+        raise typer.Exit(2) from error
+
+
+def configure_logging(settings: Settings) -> None:
+    """One line an entry on standard error, with time, level and module."""
+    logging.basicConfig(
+        stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+    )
+    for noisy in ("aiokafka", "kafka", "faust", "mode", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def run(main: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
+    """Run a command's coroutine with settings and logging, and exit with what it returns."""
+    settings = read_settings()
+    configure_logging(settings)
+    try:
+        code = asyncio.run(main(settings))
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def hengliu(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="显示版本 / show the version.")] = False,
+) -> None:
+    pass
+
+
+def _serve(roles: frozenset[Role]) -> None:
+    from hengliu.compose import serve
+
+    run(lambda settings: serve(settings, roles))
+
+
+@app.command()
+def up() -> None:
+    """在一个进程中运行全部角色 / run every role in this process, until SIGTERM or Ctrl-C."""
+    _serve(frozenset(Role))
+
+
+@app.command()
+def api() -> None:
+    """运行 HTTP 接口与接入 / run the HTTP API and intake (Kafka deployments)."""
+    _serve(frozenset({Role.API}))
+
+
+@app.command()
+def worker() -> None:
+    """运行流处理任务 / run stream tasks: the exchange and the operators (Kafka deployments)."""
+    _serve(frozenset({Role.WORKER}))
+
+
+@app.command()
+def projector() -> None:
+    """把事件写入数据仓库 / write events into the warehouse (Kafka deployments)."""
+    _serve(frozenset({Role.PROJECTOR}))
+
+
+@app.command()
+def outbox() -> None:
+    """发布登记事件 / publish registrations to intake (Kafka deployments)."""
+    _serve(frozenset({Role.OUTBOX}))
+
+
+@app.command()
+def demo(
+    engine: Annotated[str, typer.Option(help="local：单进程内嵌引擎；kafka：Kafka + ClickHouse + PostgreSQL / deployment.")] = "local",
+    size: Annotated[str, typer.Option(help="模拟城市的规模 / size of the simulated city: tiny, demo.")] = "demo",
+    history: Annotated[float, typer.Option(help="先载入多少小时历史 / hours of history loaded first.", min=0)] = 30.0,
+    speed: Annotated[float, typer.Option(help="实时倍速 / speed of the live part; 1 is real time.", min=0.1)] = 1.0,
+    simulate: Annotated[bool, typer.Option(help="是否启动模拟城市 / whether to start the simulated city.")] = True,
+) -> None:
+    """启动带模拟煤城的完整平台 / start the whole platform with a simulated coal city."""
+    from hengliu.cli.demo import Demo
+
+    if engine not in ("local", "kafka"):
+        raise typer.BadParameter("应为 local 或 kafka / is local or kafka", param_hint="--engine")
+    run(lambda settings: Demo(settings, engine, size, history, speed, simulate).run())
+
+
+@log_app.command("topics")
+def log_topics() -> None:
+    """列出主题、类别与分区 / list topics, kinds and partitions."""
+    from hengliu.cli import log_view
+
+    run(log_view.topics)
+
+
+@log_app.command("offsets")
+def log_offsets() -> None:
+    """列出各分区的末尾位置 / list the end position of every partition."""
+    from hengliu.cli import log_view
+
+    run(log_view.offsets)
+
+
+@log_app.command("tail")
+def log_tail(
+    topic: Annotated[str, typer.Argument(help="主题名 / topic.")],
+    last: Annotated[int, typer.Option("--last", "-n", help="先显示最近几条 / show this many recent records first.", min=0)] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="持续显示新记录 / keep showing new records.")] = False,
+    clocks: Annotated[bool, typer.Option("--clocks", help="同时显示时钟记录 / show clock records too.")] = False,
+) -> None:
+    """显示一个主题的记录 / show a topic's records."""
+    from hengliu.cli import log_view
+
+    run(lambda settings: log_view.tail(settings, topic, last, follow, clocks))
+
+
+@token_app.command("issue")
+def token_issue(
+    name: Annotated[str, typer.Argument(help="持有者名称 / name of the holder.")],
+    source: Annotated[list[str], typer.Option("--source", help="可写的事件来源，末尾可用 * / sources it may write; a trailing * is a prefix.")] = [],  # noqa: B006
+    role: Annotated[list[str], typer.Option("--role", help="角色：device、registrar、reader、admin / roles.")] = [],  # noqa: B006
+) -> None:
+    """签发一个令牌，只显示一次 / issue a token; it is shown once."""
+    from hengliu.rights import TokenStore
+
+    settings = read_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = TokenStore(settings.data_dir / "tokens.json")
+    typer.echo(store.issue(name, roles=role or ["device"], sources=source))
+
+
+@app.command()
+def load(
+    file: Annotated[Path | None, typer.Argument(help="数据文件：csv、csv.gz、zip、xlsx / data file.")] = None,
+    mapping: Annotated[str, typer.Option("--as", help="映射的名称或文件 / name or file of a mapping.")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="列出自带的映射 / list the bundled mappings.")] = False,
+    url: Annotated[str, typer.Option(help="平台地址 / address of the running platform.")] = "",
+    token_file: Annotated[Path | None, typer.Option(help="令牌文件 / file with the token.")] = None,
+    limit: Annotated[int, typer.Option(help="最多读多少行，0 为全部 / rows at most; 0 is all.", min=0)] = 0,
+) -> None:
+    """通过接口载入文件，重复执行不会重复计数 / load a file through the API; run twice it counts nothing twice."""
+    from connectors.files.command import load_command
+
+    settings = read_settings()
+    configure_logging(settings)
+    raise typer.Exit(
+        load_command(
+            file,
+            mapping,
+            list_,
+            url or f"http://{settings.host}:{settings.port}",
+            token_file or settings.data_dir / "demo.token",
+            limit,
+            console,
+        )
+    )
+
+

@@ -1,0 +1,98 @@
+"""Registration commands: the way from a person's request to the moment intake has read it.
+
+Owns waiting. The invariants are ``aggregates``'; publishing is the outbox's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from aggregates.outbox import SOURCE, Outbox
+from aggregates.registry import Registry
+from hengliu.events import topics
+from hengliu.intake.directory import Directory
+from hengliu.ports.log import CLOCK_TYPE, EventLog, LogReader, TopicPartition, partition_for
+
+__all__ = ["Receipt", "RegistryCommands"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Id(msgspec.Struct):
+    id: str
+    source: str
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Where the event of a command stands in the registry topic: the position after it."""
+
+    topic: str
+    partition: int
+    position: int
+
+
+class RegistryCommands:
+    """Takes registrations and answers when intake stamps by them.
+
+    It follows the registry topic itself, because the outbox may run in another process: a notification id seen there has
+    been accepted.
+    """
+
+    def __init__(
+        self, registry: Registry, log: EventLog, directory: Directory, partitions: int, outbox: Outbox | None = None
+    ) -> None:
+        self._registry = registry
+        self._log = log
+        self._directory = directory
+        self._outbox = outbox
+        self._tp = TopicPartition(topics.REGISTRY, partition_for(SOURCE.encode(), partitions))
+        self._seen = 0
+        self._position = 0
+        self._advanced = asyncio.Condition()
+
+    async def register(self, principal: Any, type_: str, data: Mapping[str, Any]) -> Receipt:
+        """Register one thing.
+
+        Raises:
+            InvariantViolated, ValidationError: nothing is stored.
+            TimeoutError: stored, but not published within ten seconds; it will be.
+        """
+        return await self.register_all([(type_, data)])
+
+    async def register_all(self, registrations: Sequence[tuple[str, Mapping[str, Any]]], timeout_s: float = 10) -> Receipt:
+        """Register several things in one transaction."""
+        notification = await asyncio.to_thread(self._registry.register, registrations)
+        if self._outbox is not None:
+            self._outbox.wake()
+        async with asyncio.timeout(timeout_s):
+            async with self._advanced:
+                await self._advanced.wait_for(lambda: self._seen >= notification)
+                position = self._position
+            await self._directory.wait_until_read(self._tp, position)
+        return Receipt(self._tp.topic, self._tp.partition, position)
+
+    async def run(self) -> None:
+        """Follow the registry topic until cancelled."""
+        reader = await self._log.open_reader({self._tp: 0})
+        decode = msgspec.json.Decoder(_Id).decode
+        try:
+            while True:
+                await self._follow(reader, decode)
+        finally:
+            await reader.close()
+
+    async def _follow(self, reader: LogReader, decode: Any) -> None:
+        for piece in await reader.poll(1_000, 1_000):
+            seen = self._seen
+            for headers, value in zip(piece.headers, piece.values, strict=True):
+                if headers.type != CLOCK_TYPE:
+                    event = decode(value)
+                    if event.source == SOURCE:
+                        seen = max(seen, int(event.id))
+            async with self._advanced:
+                self._seen = seen
+                self._position = piece.next_position
+                self._advanced.notify_all()
