@@ -71,13 +71,15 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def hengliu(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="显示版本 / show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="显示版本 / show the version.")
+    ] = False,
 ) -> None:
     pass
 
 
 def _serve(roles: frozenset[Role]) -> None:
-    from hengliu.compose import serve
+    from hengliu.compose.platform import serve
 
     run(lambda settings: serve(settings, roles))
 
@@ -114,7 +116,9 @@ def outbox() -> None:
 
 @app.command()
 def demo(
-    engine: Annotated[str, typer.Option(help="local：单进程内嵌引擎；kafka：Kafka + ClickHouse + PostgreSQL / deployment.")] = "local",
+    engine: Annotated[
+        str, typer.Option(help="local：单进程内嵌引擎；kafka：Kafka + ClickHouse + PostgreSQL / deployment.")
+    ] = "local",
     size: Annotated[str, typer.Option(help="模拟城市的规模 / size of the simulated city: tiny, demo.")] = "demo",
     history: Annotated[float, typer.Option(help="先载入多少小时历史 / hours of history loaded first.", min=0)] = 30.0,
     speed: Annotated[float, typer.Option(help="实时倍速 / speed of the live part; 1 is real time.", min=0.1)] = 1.0,
@@ -147,7 +151,9 @@ def log_offsets() -> None:
 @log_app.command("tail")
 def log_tail(
     topic: Annotated[str, typer.Argument(help="主题名 / topic.")],
-    last: Annotated[int, typer.Option("--last", "-n", help="先显示最近几条 / show this many recent records first.", min=0)] = 10,
+    last: Annotated[
+        int, typer.Option("--last", "-n", help="先显示最近几条 / show this many recent records first.", min=0)
+    ] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="持续显示新记录 / keep showing new records.")] = False,
     clocks: Annotated[bool, typer.Option("--clocks", help="同时显示时钟记录 / show clock records too.")] = False,
 ) -> None:
@@ -160,7 +166,9 @@ def log_tail(
 @token_app.command("issue")
 def token_issue(
     name: Annotated[str, typer.Argument(help="持有者名称 / name of the holder.")],
-    source: Annotated[list[str], typer.Option("--source", help="可写的事件来源，末尾可用 * / sources it may write; a trailing * is a prefix.")] = [],  # noqa: B006
+    source: Annotated[
+        list[str], typer.Option("--source", help="可写的事件来源，末尾可用 * / sources it may write; a trailing * is a prefix.")
+    ] = [],  # noqa: B006
     role: Annotated[list[str], typer.Option("--role", help="角色：device、registrar、reader、admin / roles.")] = [],  # noqa: B006
 ) -> None:
     """签发一个令牌，只显示一次 / issue a token; it is shown once."""
@@ -197,5 +205,3 @@ def load(
             console,
         )
     )
-
-

@@ -16,7 +16,9 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from hengliu.compose import Platform, demo_principal, serve, write_token
+from hengliu.compose.engines import engines
+from hengliu.compose.platform import Platform, serve
+from hengliu.compose.tokens import DEMO_RIGHTS, write_token
 from hengliu.rights import TokenStore
 from hengliu.settings import Role, Settings
 from simulator.city import City, registry
@@ -87,7 +89,7 @@ class Demo:
 
             async def ready(platform: Platform) -> None:
                 assert platform.commands is not None
-                write_token(platform.tokens, "demo", self._token_path, **demo_principal())
+                write_token(platform.tokens, "demo", self._token_path, **DEMO_RIGHTS)
                 await platform.commands.register_all(self._registrations(), timeout_s=60)
                 city.extend(await self._start_city(platform.url))
                 self._greet(platform.url)
@@ -130,7 +132,6 @@ class Demo:
         return [child]
 
     async def _run_kafka(self) -> int:
-        from hengliu.services import engines
 
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -147,7 +148,7 @@ class Demo:
                 "HENGLIU_OPEN_READING": "true",
             }
             store = TokenStore(self._settings.data_dir / "tokens.json")
-            write_token(store, "demo", self._token_path, **demo_principal())
+            write_token(store, "demo", self._token_path, **DEMO_RIGHTS)
             write_token(store, "platform", self._settings.data_dir / "platform.token", roles=["registrar"], sources=[])
             url = f"http://{self._settings.host}:{self._settings.port}"
             # The projector first: it creates the tables that the API reads.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from hengliu.compose import open_log_for_reading
+from hengliu.compose.adapters import open_log_for_reading
 from hengliu.events.envelope import iso_ms
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Slice, TopicPartition
 from hengliu.settings import Settings

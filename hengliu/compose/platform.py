@@ -1,0 +1,296 @@
+"""One process of the platform.
+
+A ``Platform`` opens log, warehouse and migrations, intake, projections, stream tasks, outbox and HTTP server in that order on
+one event loop, as far as its roles ask for them, and closes them in reverse within a deadline.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+import api.app
+import projections.queries
+from aggregates.outbox import Outbox
+from aggregates.registry import Registry, event_store_environment
+from api.deps import ApiLimits, Deps
+from api.health import Monitor
+from api.live import Hub, Panel
+from api.progress import StageProgress, WarehousePositions
+from api.server import ApiServer, ServerLimits
+from hengliu import __version__
+from hengliu.compose.adapters import catalog_of, open_log, open_warehouse
+from hengliu.events.catalog import Catalog
+from hengliu.intake.directory import Directory
+from hengliu.intake.service import Intake, IntakePolicy
+from hengliu.metrics import Meters
+from hengliu.ports.clock import Clock, SystemClock
+from hengliu.ports.log import EventLog, TopicPartition
+from hengliu.ports.warehouse import Warehouse
+from hengliu.registrations import RegistryCommands
+from hengliu.rights import PLATFORM, TokenStore
+from hengliu.settings import Role, Settings
+from projections.catalog import tables
+from projections.migrate import migrate
+from projections.projector import Projector
+from streams.kernel.task import CommitPolicy
+from streams.supervisor import Supervisor
+from streams.topology import Topology
+
+__all__ = ["Platform", "serve"]
+
+logger = logging.getLogger(__name__)
+
+STOP_DEADLINE_S = 12.0
+"""``make demo`` stops within 15 s of SIGTERM; what has not closed by this is cancelled, and the log's guarantees take over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _NamedStage:
+    """A part of the platform as ``/readyz`` watches it."""
+
+    name: str
+    read: Callable[[], Mapping[TopicPartition, int]]
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return self.read()
+
+
+class Platform:
+    """One process of the platform.
+
+    Args:
+        roles: what this process does.
+        catalog: event families; those of the settings unless given.
+        clock: wall clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Iterable[Role] = tuple(Role),
+        *,
+        catalog: Catalog | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self.roles = frozenset(roles)
+        self.catalog = catalog or catalog_of(settings)
+        self.clock = clock or SystemClock()
+        self.meters = Meters()
+        self.log: EventLog
+        self.warehouse: Warehouse
+        self.intake: Intake | None = None
+        self.commands: RegistryCommands | None = None
+        self.tokens = TokenStore(settings.data_dir / "tokens.json")
+        self.url = ""
+        self.failed: asyncio.Future[None] | None = None
+        """Done, with the error, when a background part of the platform has ended on its own."""
+        self._closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._background: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        """Open everything the roles need. On an error what is open is closed again."""
+        self.failed = asyncio.get_running_loop().create_future()
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        self.log = await open_log(settings)
+        self._closers.append(("log", self.log.close))
+        await self.log.create_topics(self.catalog.topic_specs(settings.partitions))
+        declared = tables(self.catalog)
+        stages: list[_NamedStage] = []
+        if self.roles & {Role.API, Role.PROJECTOR}:
+            self.warehouse = await open_warehouse(settings)
+            self._closers.append(("warehouse", self.warehouse.close))
+            if Role.PROJECTOR in self.roles:
+                await migrate(self.warehouse, declared)
+        directory: Directory | None = None
+        if Role.API in self.roles:
+            directory = Directory(self.log, settings.partitions)
+            await directory.start()
+            self._closers.append(("directory", directory.stop))
+            self.intake = Intake(
+                self.log, self.catalog, settings.partitions, self.clock,
+                IntakePolicy(max_event_bytes=settings.max_event_bytes), directory,
+            )  # fmt: skip
+            await self.intake.start()
+            self._closers.append(("intake", self.intake.stop))
+        if Role.PROJECTOR in self.roles:
+            projector = Projector(self.log, self.warehouse, declared, settings.partitions, self.clock)
+            self._spawn("projector", projector.run())
+            self._closers.append(("projector", projector.stop))
+            stages.append(_NamedStage("projector", projector.progress))
+        if Role.WORKER in self.roles:
+            stages += await self._start_streams()
+        registry: Registry | None = None
+        outbox: Outbox | None = None
+        if self.roles & {Role.API, Role.OUTBOX}:
+            registry = Registry(event_store_environment(settings.event_store, str(settings.data_dir)), self.clock)
+            closing = registry.close
+            self._closers.append(("registry", lambda: asyncio.to_thread(closing)))
+        if Role.OUTBOX in self.roles:
+            assert registry is not None
+            outbox = Outbox(registry, self.log, await self._way_to_intake())
+            self._spawn("outbox", outbox.run())
+        if Role.API in self.roles:
+            assert registry is not None
+            assert directory is not None
+            self.commands = RegistryCommands(registry, self.log, directory, settings.partitions, outbox)
+            self._spawn("registrations", self.commands.run())
+            await self._start_http(stages)
+
+    async def _start_streams(self) -> list[_NamedStage]:
+        policy = CommitPolicy(interval_ms=self.settings.commit_interval_ms)
+        topology = Topology(self.log, self.clock, self.catalog, self.settings.partitions, policy=policy)
+        supervisor = Supervisor(topology, topology.task_ids())
+        supervisor.start()
+        self._closers.append(("streams", supervisor.stop))
+
+        def of_group(group: str) -> Callable[[], Mapping[TopicPartition, int]]:
+            def read() -> Mapping[TopicPartition, int]:
+                found: dict[TopicPartition, int] = {}
+                for task, progress in supervisor.progress().items():
+                    if task.group == group:
+                        for tp, position in progress.positions.items():
+                            found[tp] = min(position, found.get(tp, position))
+                return found
+
+            return read
+
+        return [_NamedStage(group, of_group(group)) for group in topology.group_names]
+
+    async def _way_to_intake(self) -> Callable[[Sequence[bytes]], Awaitable[Sequence[str]]]:
+        if self.intake is not None:
+            intake = self.intake
+
+            async def in_process(events: Sequence[bytes]) -> Sequence[str]:
+                return [str(outcome.status) for outcome in await intake.submit(PLATFORM, events)]
+
+            return in_process
+        from hengliu.outbox_http import HttpIntake
+
+        return HttpIntake(self.settings, self.settings.data_dir / "platform.token")
+
+    async def _start_http(self, stages: Sequence[_NamedStage]) -> None:
+        settings = self.settings
+        if Role.PROJECTOR in self.roles:
+            progress = StageProgress([s for s in stages if s.name == "projector"])
+        else:
+            positions = WarehousePositions(self.warehouse, "projector")
+            self._spawn("projector positions", positions.run())
+            progress = StageProgress([positions])
+
+        async def run_panel(panel: Panel, now_ms: int) -> list[dict[str, Any]]:
+            page = await projections.queries.run_query(
+                self.warehouse, projections.queries.QUERIES[panel.query], PLATFORM.scope(), panel.parameters(now_ms), None,
+                panel.limit,
+            )  # fmt: skip
+            return list(page.rows)
+
+        hub = Hub(run_panel, progress, self.clock, self.meters)
+        monitor = Monitor(self.log, stages, self.meters)
+        assert self.intake is not None
+        deps = Deps(
+            catalog=self.catalog, intake=self.intake, warehouse=self.warehouse, log=self.log, tokens=self.tokens,
+            clock=self.clock, queries=projections.queries.QUERIES, family_query=projections.queries.family_query,
+            run_query=projections.queries.run_query, progress=progress, hub=hub, partitions=settings.partitions,
+            commands=self.commands, stages=stages,
+            limits=ApiLimits(body_bytes=settings.max_body_bytes, batch_events=settings.max_batch_events),
+            meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,
+            version=__version__, monitor=monitor, city=(settings.city, settings.city_en),
+        )  # fmt: skip
+        server = ApiServer(api.app.create_app(deps), settings.host, settings.port, ServerLimits(), self.meters)
+        await server.start()
+        self.url = f"http://{settings.host}:{server.port}"
+        self._closers.append(("http", server.stop))
+        self._spawn("live", hub.run())
+        self._spawn("monitor", monitor.run())
+
+    def _spawn(self, name: str, work: Any) -> None:
+        async def guard() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                logger.exception("%s has failed", name)
+                if self.failed is not None and not self.failed.done():
+                    self.failed.set_exception(error)
+
+        self._background.append(asyncio.create_task(guard(), name=name))
+
+    async def stop(self) -> None:
+        """Close in reverse order within the deadline. What is not committed by then was never acknowledged."""
+        try:
+            async with asyncio.timeout(STOP_DEADLINE_S):
+                for name, close in reversed(self._closers):
+                    if name == "projector" or name == "log":
+                        await self._cancel_background()
+                    try:
+                        await close()
+                    except Exception:
+                        logger.exception("%s did not close cleanly", name)
+        except TimeoutError:
+            logger.error("not everything closed within %.0f s; the rest is abandoned", STOP_DEADLINE_S)
+        finally:
+            await self._cancel_background()
+            self._closers.clear()
+            if self.failed is not None and not self.failed.done():
+                self.failed.cancel()
+
+    async def _cancel_background(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._background.clear()
+
+    async def __aenter__(self) -> "Platform":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Platform], Awaitable[None]] | None = None) -> int:
+    """Run the roles until SIGTERM, SIGINT or a failure; returns the exit code."""
+    console = Console(stderr=True, highlight=False)
+    if settings.one_process and roles != frozenset(Role):
+        console.print(
+            "[red]本地事件日志和内嵌数据仓库只允许一个进程，请用 hengliu up[/red]\n"
+            "The local log and the embedded warehouse allow one process only: use `hengliu up`."
+        )
+        return 2
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    platform = Platform(settings, roles)
+    await platform.start()
+    try:
+        names = ", ".join(sorted(roles))
+        console.print(f"衡流已就绪 / ready: {platform.url or names}")
+        if ready is not None:
+            await ready(platform)
+        stopping = asyncio.create_task(stop.wait())
+        assert platform.failed is not None
+        await asyncio.wait({stopping, platform.failed}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if platform.failed.done() and not platform.failed.cancelled():
+            error = platform.failed.exception()
+            console.print(f"[red]停止：{error}[/red] / stopping: {type(error).__name__}: {error}")
+            return 1
+        console.print("正在停止 / stopping")
+        return 0
+    finally:
+        await platform.stop()
