@@ -17,7 +17,7 @@ from typing import Any
 
 from hengliu.ports.clock import Clock, SystemClock
 
-__all__ = ["ALL", "Principal", "Role", "Scope", "TokenStore", "TokenStoreError"]
+__all__ = ["ALL", "PLATFORM", "Principal", "Role", "Scope", "TokenStore", "TokenStoreError"]
 
 
 class Role(StrEnum):
@@ -94,6 +94,12 @@ class Principal:
         if isinstance(self.enterprises, _All) or isinstance(self.divisions, _All):
             return Scope(everything=True)
         return Scope(False, self.enterprises, self.divisions)
+
+
+PLATFORM = Principal(
+    "platform", frozenset({Role.REGISTRAR, Role.READER, Role.ADMIN}), ("/aggregates/*",), enterprises=ALL, divisions=ALL
+)
+"""The platform itself: its outbox and its own page. Not a device, so no figure can come from here."""
 
 
 class TokenStoreError(Exception):

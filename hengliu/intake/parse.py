@@ -525,13 +525,13 @@ def _scan(body: bytes, limit: int) -> list[bytes]:
     return elements
 
 
-def split_batch(body: bytes, policy: ParsePolicy) -> list[bytes]:
+def split_batch(body: bytes, limit: int = 5_000) -> list[bytes]:
     """Elements of a batch, each verbatim.
 
     Raises:
         NotJson: the body is not JSON.
         NotABatch: it is JSON, but no array.
-        TooManyEvents: it has more elements than ``policy.max_batch``.
+        TooManyEvents: it has more elements than ``limit``.
     """
     if not body.lstrip(_SPACE).startswith(b"["):
         try:
@@ -541,17 +541,17 @@ def split_batch(body: bytes, policy: ParsePolicy) -> list[bytes]:
                 raise NotJson from None
         raise NotABatch
     # A body of nothing but commas would make millions of slices before they can be counted; an event has dozens of bytes.
-    if body.count(b",") <= 16 * policy.max_batch + len(body) // 16:
+    if body.count(b",") <= 16 * limit + len(body) // 16:
         try:
             raws = _splitter.decode(body)
         except (msgspec.DecodeError, RecursionError):
             pass
         else:
-            if len(raws) > policy.max_batch:
-                raise TooManyEvents(policy.max_batch)
+            if len(raws) > limit:
+                raise TooManyEvents(limit)
             return [bytes(raw) for raw in raws]
     # Either not JSON, or JSON that msgspec does not read: deep nesting, lone surrogates. The other elements still count.
-    elements = _scan(body, policy.max_batch)
+    elements = _scan(body, limit)
     for element in elements:
         try:
             orjson.loads(element)
