@@ -44,7 +44,7 @@ from projections.table import (
     transport_arrays,
 )
 
-__all__ = ["Member", "RowMapping", "family_table", "member_column", "members", "table_name"]
+__all__ = ["Member", "RowMapping", "column_name", "family_table", "member_column", "members", "table_name"]
 
 SCOPE = ("enterprise", "site", "division")
 RESERVED = frozenset(
@@ -243,12 +243,20 @@ def _json_text(value: Any) -> str | None:
 _CONVERT: Mapping[str, Callable[[Any], Any]] = {"time": _milliseconds, "json": _json_text}
 
 
+def column_name(family: Family, member: Member) -> str:
+    """Name of the column that holds a member (see the module's docstring)."""
+    if member.name not in RESERVED or (member.name in SCOPE and family.writer is not Writer.DEVICE):
+        return member.name
+    return f"data_{member.name}"
+
+
 class RowMapping:
     """Row mapping of one family (or of several with the same members)."""
 
     def __init__(self, family: Family, constants: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """``constants``: column name to (event type to value), for columns that say which of several types a row is."""
         self.members = members(family)
+        self._names = {m.name: column_name(family, m) for m in self.members}
         self._trusted = family.writer is not Writer.DEVICE
         self._derived = family.writer is Writer.OPERATOR
         self._constants = constants or {}
@@ -264,15 +272,10 @@ class RowMapping:
         self.columns = self._declare()
         self._schema = pa.schema([pa.field(c.name, c.arrow, nullable=c.nullable) for c in self.columns])
 
-    def column_name(self, member: Member) -> str:
-        if member.name in self._scope_members or member.name not in RESERVED:
-            return member.name
-        return f"data_{member.name}"
-
     @property
     def defaults(self) -> dict[str, str]:
         """Column to the SQL literal that stands for an absent member."""
-        literals = {self.column_name(m): _literal(m) for m in self.members if not m.nullable}
+        literals = {self._names[m.name]: _literal(m) for m in self.members if not m.nullable}
         return {name: text for name, text in literals.items() if text is not None}
 
     def _declare(self) -> tuple[Column, ...]:
@@ -291,7 +294,7 @@ class RowMapping:
                 Column("operator_version", "Int64", pa.int64()),
             ]
         columns += [Column(name, "LowCardinality(String)", TEXT) for name in self._constants]
-        columns += [member_column(m, self.column_name(m)) for m in self.members if m.name not in self._scope_members]
+        columns += [member_column(m, self._names[m.name]) for m in self.members if m.name not in self._scope_members]
         return (*columns, *TRANSPORT)
 
     def __call__(self, records: Records) -> Rows:

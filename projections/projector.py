@@ -573,7 +573,7 @@ class Projector:
         self._positions_at = now
         moved = {tp: p for tp, p in self.progress().items() if self._positions_told.get(tp) != p}
         if moved:
-            rows = projection_position.position_rows(str(TASK), moved, self._clock.now_ms())
+            rows = projection_position.position_rows(TASK.group, moved, self._clock.now_ms())
             ranges = [Range(tp.topic, tp.partition, 0, position) for tp, position in sorted(moved.items())]
             schema = projection_position.SCHEMA
             await self._insert(schema, rows, token_of(schema.name, ranges))

@@ -155,7 +155,7 @@ async def test_positions_are_told_to_the_warehouse(tmp_path: Path) -> None:
         assert await made.wait_for(TopicPartition("weighing", 1), position, 10)
         sql = (
             "SELECT max(position) AS p FROM projection_position "
-            "WHERE projector = 'projector-0' AND topic = 'weighing' AND partition = 1"
+            "WHERE projector = 'projector' AND topic = 'weighing' AND partition = 1"
         )
         async with asyncio.timeout(10):
             while (await warehouse.query(sql)).rows[0][0] < position:  # type: ignore[operator]
