@@ -166,7 +166,7 @@ class Directory:
             try:
                 reader = await self._log.open_reader(dict(self._read))
                 while True:
-                    slices = await reader.poll(10_000, 500)
+                    slices = await reader.poll(10_000, 100)
                     for part in slices:
                         for headers, value in zip(part.headers, part.values, strict=True):
                             self.apply(headers, value)
@@ -221,8 +221,12 @@ class Directory:
         division = data.get("division")
         if isinstance(site, str) and not isinstance(enterprise, str) and site in self._sites:
             enterprise, division = self._sites[site].last()
-        return Scope(*(text if isinstance(text, str) else "" for text in (enterprise, site, division)))
+        return Scope(_text(enterprise), _text(site), _text(division))
 
     def __len__(self) -> int:
         """Devices known."""
         return len(self._devices)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

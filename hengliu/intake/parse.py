@@ -130,11 +130,19 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An event of a known family whose payload is valid."""
+    """An event of a known family whose payload is valid: what intake goes on with, and no more, since many may wait.
 
-    envelope: Envelope
-    family: Family
+    ``data`` is kept for families that the platform writes, whose scope is in their data; else None.
+    """
+
+    value: bytes
+    id: str
+    source: str
+    digest: bytes
     time_ms: int
+    family: Family
+    extensions: Mapping[str, str | int | bool]
+    data: Any = None
 
 
 class _Sliced(msgspec.Struct):
@@ -473,7 +481,8 @@ def _accept(value: bytes, catalog: Catalog, policy: ParsePolicy, received_ms: in
                 errors=tuple(_fault(fault) for fault in faults[: policy.max_faults]),
             )
         ) from None
-    return Accepted(envelope, family, time_ms)
+    data = envelope.data if family.writer is Writer.PLATFORM else None
+    return Accepted(value, envelope.id, envelope.source, envelope.digest, time_ms, family, envelope.extensions, data)
 
 
 def parse(value: bytes, catalog: Catalog, policy: ParsePolicy, received_ms: int) -> Accepted | Refusal:

@@ -1,0 +1,1 @@
+"""Tests of intake, rights and the device chains."""
