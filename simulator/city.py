@@ -232,7 +232,7 @@ SIZES: Mapping[str, Size] = {
         overload_every_loads=12, repeat_every_visits=20, missing_tare_every_visits=30, duplicate_every_events=400,
         conflicts_per_day=4, malformed_per_day=12, outages_per_day=2, silences_per_day=3, power_cuts_per_day=2,
         future_clocks_per_day=2, breakdown_every_trips=25)),
-    "demo": Size(8, 7, 3, 3, 1, 2, 1, 360, 600, 300, 60, 300, Rates()),
+    "demo": Size(8, 7, 3, 3, 1, 2, 1, 540, 600, 300, 60, 300, Rates()),
     "month": Size(4, 3, 1, 1, 1, 1, 1, 60, 1_800, 900, 300, 300, Rates()),
 }  # fmt: skip
 """``tiny``: three sites for tests. ``demo``: 25 sites, about 180,000 events a day. ``month``: 12 sites, few enough events
@@ -251,7 +251,7 @@ _USE = {"mine": "other", "washing": "washing", "coking": "coking", "power": "pow
 _EXPORT_USE = {"raw": "power", "cleaned": "coking", "middlings": "heating", "slime": "heating", "gangue": "building",
                "coke": "other", "anthracite": "chemical"}  # fmt: skip
 _NUMERALS = "〇一二三四五六七八九十"
-_HILLS = (("北山", "North Hill"), ("南坡", "South Slope"), ("东沟", "East Gully"), ("西滩", "West Bank"), 
+_HILLS = (("北山", "North Hill"), ("南坡", "South Slope"), ("东沟", "East Gully"), ("西滩", "West Bank"),
           ("石桥", "Stone Bridge"), ("沙梁", "Sand Ridge"), ("柳湾", "Willow Bend"), ("旱塬", "Dry Mesa"))  # fmt: skip
 _LETTERS = (("甲", "A"), ("乙", "B"), ("丙", "C"), ("丁", "D"))
 
@@ -356,7 +356,7 @@ class City:
                 hourly = process.kg_per_h * ppm // 1_000_000
                 yard[commodity] = (hourly * rng.randint(12, 24) + rng.randrange(1000), hourly * 60)
         yard = {c: (opening, max(capacity, 400_000)) for c, (opening, capacity) in yard.items()}
-        busy = kind in ("mine", "washing")
+        busy = kind in ("mine", "washing", "coking", "power")
         beat, slow = self.size.heartbeat_s, self.size.slow_heartbeat_s
 
         def device(prefix: str, n: int, kind_: str, heartbeat: int = 0, silence: int | None = None) -> Device:

@@ -237,7 +237,8 @@ class Ledger:
         """The ledger as plain dicts, lists, text and integers (JSON has no tuples as keys).
 
         ``by_enterprise``, ``by_division``, ``by_commodity``, ``by_use``, ``by_hour``, ``by_origin``, ``by_destination`` hold
-        ``{key: {"in"|"out": {"net_kg", "tickets"}}}``. They count a delivery at both ends when both ends have a scale, as the platform's own tables do.
+        ``{key: {"in"|"out": {"net_kg", "tickets"}}}``. They count a delivery at both
+        ends when both ends have a scale, as the platform's own tables do.
         """
         balance = self.as_of(at, time_outs=time_outs)
 

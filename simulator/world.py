@@ -71,7 +71,7 @@ class Truth:
 class _Dev:
     """A device at work."""
 
-    __slots__ = ("bias_ppm", "device", "free_at", "heads", "lane", "last", "last_report", "offset_ms", "seq", "silence", 
+    __slots__ = ("bias_ppm", "device", "free_at", "heads", "lane", "last", "last_report", "offset_ms", "seq", "silence",
                  "silent_from", "silent_until", "site", "started")  # fmt: skip
 
     def __init__(self, device: Device, lane: int, site: "_Works | None", started: int, bias_ppm: int) -> None:
@@ -486,7 +486,8 @@ class World:
             gauge.gap_until = gauge.gap_from + w.rng.randint(2 * HOUR_MS, 4 * HOUR_MS)
         if m.reading == "interval":
             data = {"meter": m.device.id, "quantity": m.quantity, "reading": "interval",
-                    "value": _decimal(gauge.accrued, m.decimals), "unit": m.unit, "start": fast_iso(gauge.prev_time), "end": fast_iso(t)}  # fmt: skip
+                    "value": _decimal(gauge.accrued, m.decimals), "unit": m.unit, "start": fast_iso(gauge.prev_time),
+                    "end": fast_iso(t)}  # fmt: skip
             if m.flow == "export":
                 data["flow"] = "export"
             at = self._emit(gauge.dev, t, "meter.read", data)

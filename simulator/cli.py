@@ -1,0 +1,151 @@
+"""``hengliu simulate``: feed a running platform from a terminal."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text as RichText
+
+from simulator.almanac import DAY_MS, HOUR_MS
+from simulator.city import SIZES, City
+from simulator.run import Feeder, FeedError, FeedReport, Progress, wall_ms
+
+__all__ = ["simulate"]
+
+
+def _start_ms(text: str | None, now: int) -> int:
+    if text is None:
+        return now - 36 * HOUR_MS
+    if text == "now":
+        return now
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no ISO 8601 time; write 2026-03-01T00:00+08:00, or now", param_hint="--start"
+        ) from error
+    if time.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no offset; write {text}+08:00 for Asia/Shanghai", param_hint="--start")
+    return int(time.timestamp() * 1000)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither max nor a number", param_hint="--speed") from error
+    if not 0 < speed <= 100_000:
+        raise typer.BadParameter("a speed lies above 0 and not above 100000", param_hint="--speed")
+    return speed
+
+
+def progress_line(p: Progress) -> str:
+    """One line for people: phase, city time, percent, events a second, time left, what is wrong."""
+    when = datetime.fromtimestamp(p.city_ms / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+    text = f"{p.phase:8}{when}  {p.percent:5.1f} %  {p.events:,} events  {p.events_per_s:,.0f}/s"
+    if p.seconds_left is not None and p.phase in ("history", "skip"):
+        text += f"  {p.seconds_left:,.0f} s left"
+    text += f"  refused {p.refused:,}"
+    if p.unexpected:
+        text += f"  UNEXPECTED {p.unexpected:,}"
+    trouble = {
+        "connection": "no connection, trying again",
+        "busy": "platform is busy, waiting",
+        "server": "server error, trying again",
+    }
+    return text + (f"  ({trouble[p.trouble]})" if p.trouble else "")
+
+
+async def _run(feeder: Feeder, seconds: float | None) -> FeedReport:
+    task = asyncio.ensure_future(feeder.run())
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+        return await asyncio.wait_for(task, seconds)
+    return feeder.report
+
+
+def simulate(
+    url: Annotated[str, typer.Option(help="Address of a running platform.", envvar="HENGLIU_URL")] = "http://127.0.0.1:8000",
+    token_file: Annotated[
+        Path, typer.Option(help="File with the bearer token of the city's devices; the demo writes it.")
+    ] = Path("var/demo.token"),
+    seed: Annotated[int, typer.Option(help="Another seed is another city. The platform must have this city registered.")] = 1,
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "demo",
+    start: Annotated[
+        str | None, typer.Option(help="First instant of the city: ISO 8601 with offset, or now. Default: 36 hours ago.")
+    ] = None,
+    days: Annotated[float | None, typer.Option(help="Stop after so many days of the city. Default: never.", min=0.0)] = None,
+    speed: Annotated[
+        str, typer.Option(help="City seconds per second: max (as fast as the platform takes it), or a number; 1 is live.")
+    ] = "1",
+    position: Annotated[
+        Path | None, typer.Option(help="Remember here what was acknowledged; started again, the run goes on where it was.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Events per request, at most.", min=1, max=10_000)] = 500,
+    in_flight: Annotated[int, typer.Option(help="Requests at the same time.", min=1, max=64)] = 2,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds of your time.", min=0.0)] = None,
+) -> None:
+    """Let a made-up coal city send its readings to a running platform, as its devices would.
+
+    What lies in the past is sent as fast as the platform takes it; from now on the city keeps the pace of --speed.
+    Sending anything twice is harmless: the platform answers "duplicate".
+
+    Examples:
+
+      hengliu simulate                                     the last 36 hours, then live
+
+      hengliu simulate --start now --speed 60              a minute each second, from now
+
+      hengliu simulate --start 2026-03-01T00:00+08:00 --days 30 --speed max --size month
+    """
+    if size not in SIZES:
+        raise typer.BadParameter(f"{size!r} is none of {', '.join(SIZES)}", param_hint="--size")
+    console = Console(stderr=True)
+    try:
+        token = token_file.read_text("utf-8").strip()
+    except OSError as error:
+        console.print(
+            f"[red]No token:[/] {error}. The demo writes one to $HENGLIU_DATA_DIR/demo.token; name it with --token-file."
+        )
+        raise typer.Exit(2) from error
+    now = wall_ms()
+    start_ms = _start_ms(start, now)
+    pace = _speed(speed)
+    until = None if days is None else start_ms + int(days * DAY_MS)
+    live_from = max(start_ms, now) if pace == 1 else None
+    if until is not None and live_from is not None:
+        live_from = min(live_from, until)
+    line = RichText("")
+    with Live(line, console=console, refresh_per_second=4) as live:
+
+        def show(p: Progress) -> None:
+            live.update(RichText(progress_line(p)))
+
+        try:
+            feeder = Feeder(City(seed, size), url, token, start=start_ms, until=until, speed=pace, live_from=live_from,
+                            position=position, batch=batch, in_flight=in_flight, progress=show)  # fmt: skip
+            report = asyncio.run(_run(feeder, seconds))
+        except (FeedError, ValueError) as error:
+            console.print(f"[red]Stopped:[/] {error}")
+            raise typer.Exit(1) from error
+    for odd in report.unexpected[:10]:
+        console.print(
+            f"expected {odd['expected']}, got {odd['status']}: {odd['type']} {odd['id']} of {odd['source']}: {odd['problem']}"
+        )
+    console.print(
+        f"{report.events:,} events: {report.accepted:,} accepted, {report.duplicates:,} duplicates, {report.refused:,} refused "
+        f"({report.unexpected_count:,} unexpected), {report.retries:,} requests repeated"
+    )
+    if report.unexpected_count:
+        sys.exit(1)
