@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from hengliu.events.family import Text
+from hengliu.ports.migration import LEXEME, blank_quoted, split_statements
 from hengliu.ports.warehouse import Parameter, Result, SchemaMismatch, TableSchema, Value, WarehouseError, check_schema
 
 MAX_ROWS: Final = 1_048_448
@@ -103,37 +104,6 @@ class InsertGuards:
 
 # --- statements ------------------------------------------------------------------------------------------------------
 
-_LEXEME: Final = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*'          # string
-      | "(?:[^"\\]|\\.|"")*"          # quoted identifier
-      | `(?:[^`\\]|\\.|``)*`          # quoted identifier
-      | --[^\n]*                      # comment to the end of the line
-      | \#(?:[ !])[^\n]*              # the same, MySQL's way
-      | /\*.*?\*/                     # comment
-      | \$(\w*)\$.*?\$\1\$            # heredoc
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def blank_quoted(sql: str) -> str:
-    """``sql`` at the same length with every string, quoted name, comment and heredoc blanked out."""
-    return _LEXEME.sub(lambda m: " " * len(m.group()), sql)
-
-
-def split_statements(sql: str) -> list[str]:
-    """The statements between top-level semicolons, stripped; what holds nothing but comments is left out."""
-    bare = blank_quoted(sql)
-    comments = re.compile(r"--[^\n]*|\#(?:[ !])[^\n]*|/\*.*?\*/", re.DOTALL)
-    out, start = [], 0
-    for end in [*(m.start() for m in re.finditer(";", bare)), len(sql)]:
-        piece = sql[start:end].strip()
-        if bare[start:end].strip() or comments.sub("", piece).strip():
-            out.append(piece)
-        start = end + 1
-    return out
-
-
 _FORMAT: Final = re.compile(r"\bFORMAT\s+[A-Za-z]\w*\s*(?:\bSETTINGS\b[^()]*)?$", re.IGNORECASE)
 
 
@@ -168,8 +138,8 @@ _EXACT: Final = Context(prec=80)
 @functools.lru_cache(maxsize=4096)
 def placeholders(sql: str) -> tuple[tuple[str, str], ...]:
     """(name, type) of every ``{name:Type}`` of a statement, outside strings and comments."""
-    bare = _LEXEME.sub(lambda m: m.group() if m.group()[0] == "'" else " " * len(m.group()), sql)
-    quoted = [(m.start(), m.end()) for m in _LEXEME.finditer(sql) if m.group()[0] == "'"]
+    bare = LEXEME.sub(lambda m: m.group() if m.group()[0] == "'" else " " * len(m.group()), sql)
+    quoted = [(m.start(), m.end()) for m in LEXEME.finditer(sql) if m.group()[0] == "'"]
     # A zone inside a type, {t:DateTime64(3, 'UTC')}, is a string too: only a placeholder that begins in one is text.
     return tuple((m.group(1), m.group(2)) for m in _PLACEHOLDER.finditer(bare) if not any(a < m.start() < b for a, b in quoted))
 
@@ -388,14 +358,12 @@ __all__ = [
     "MAX_ROWS",
     "MESSAGES",
     "InsertGuards",
-    "blank_quoted",
     "check_parameters",
     "converter",
     "insert_settings",
     "one_statement",
     "placeholders",
     "prepare_block",
-    "split_statements",
     "text_of",
     "to_result",
 ]
