@@ -114,9 +114,8 @@ def main() -> None:
     try:
         fetch(force=arguments.force)
     except subprocess.CalledProcessError as error:
-        sys.exit(
-            f"{' '.join(map(str, error.cmd[:3]))} failed with status {error.returncode}; pages work without charts until it succeeds"
-        )
+        command = " ".join(str(part) for part in error.cmd[:3])
+        sys.exit(f"{command} failed with status {error.returncode}; pages work without charts until it succeeds")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,791 @@
+"""The pages: the city screen, one table template for every query and family, the quarantine desk, errors, static files.
+
+Owns: routes of HTML pages, ``/screen/*`` (JSON of the screen's panels) and ``/static/*``. Does not own: the queries and the
+rights filter (projections), the live line (``api.live``), problem documents.
+
+A new table page is one line in ``PAGES``; every event family has one without any line, at ``/events/{type}``.
+Pages work with JavaScript off: filters are forms, pages are links; htmx only saves the reload.
+"""
+
+import asyncio
+import base64
+import binascii
+import gzip
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import jinja2
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api import i18n
+from api.access import reading_scope, require_reader
+from api.deps import Deps
+from api.encode import dumps
+from api.i18n import DASH, LANGUAGES, TEXTS, ZONE, page_text, warning_text
+from api.problems import ALL_PROBLEMS, Refusal, render
+from api.screen import PANELS, Names, Reader, Shared, day_text, read_names, with_names
+from hengliu.events.envelope import ms_of
+from hengliu.events.family import Family
+from hengliu.ports.warehouse import WarehouseError
+from hengliu.reference.codes import CODES, name_of
+from hengliu.rights import Principal, Scope
+from projections.queries.query import NamedQuery, QueryError, QueryParameter
+
+__all__ = ["PAGES", "SCRIPT_TEXTS", "TablePage", "error_page", "router", "wants_page"]
+
+log = logging.getLogger(__name__)
+
+HERE: Final = Path(__file__).parent
+ROWS: Final = 50
+QUERY_S: Final = 10.0
+"""A page that took longer to read is answered 503."""
+
+SCRIPT_TEXTS: Final = (
+    "chart.hours",
+    "chart.load",
+    "direction.in",
+    "direction.out",
+    "empty.hour",
+    "kpi.high",
+    "kpi.of",
+    "kpi.tickets",
+    "live.connecting",
+    "live.off",
+    "live.on",
+    "live.polling",
+    "panel.more",
+    "state.stale",
+    "stock.changed",
+    "stock.unknown",
+    "stock.unknown.means",
+    "total",
+    "unit.t",
+)
+"""Texts that ``static/screen.js`` uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class TablePage:
+    """A table page: a named query shown with filters.
+
+    Attributes:
+        name: path (``/name``), and key of its texts (``nav.name``, ``page.name.intro``).
+        query: named query.
+        columns: columns in order; empty: all that the query has.
+        filters: parameters offered as filters, in order; empty: all that the query takes but ``as_of`` and ``now``.
+        defaults: values of filters that were not given.
+        template: its template.
+        navigation: whether it stands in the main navigation.
+    """
+
+    name: str
+    query: str
+    columns: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    template: str = "table.html"
+    navigation: bool = True
+
+    @property
+    def path(self) -> str:
+        return f"/{self.name}"
+
+
+PAGES: tuple[TablePage, ...] = (
+    TablePage(
+        "weighings",
+        "weighings",
+        ("time", "plate", "mass_kg", "axles", "commodity", "use", "site", "enterprise", "division", "source", "known_at"),
+    ),
+    TablePage(
+        "tickets",
+        "tickets",
+        (
+            *("gross_time", "plate", "direction", "gross_kg", "tare_kg", "net_kg", "tare_source", "commodity", "use"),
+            *("origin", "destination", "site", "enterprise", "division", "tare_time", "known_at"),
+        ),
+    ),
+    TablePage("flows", "flows"),
+    TablePage("load-curves", "load-curves"),
+    TablePage("stocks", "stocks"),
+    TablePage(
+        "warnings",
+        "warnings",
+        (
+            *("severity", "code", "text", "state", "subject", "site", "enterprise", "division", "since", "time"),
+            *("rule", "rule_version"),
+        ),
+    ),
+    TablePage("quarantine", "quarantine", template="quarantine.html"),
+)
+"""The explicit list of table pages."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- values
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell, ready for the template."""
+
+    text: str
+    kind: str = ""
+    """CSS classes: number, mono, wrap, missing, unknown, tag."""
+    title: str = ""
+    href: str = ""
+    datetime: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its member, label and whether it holds numbers."""
+
+    name: str
+    label: str
+    number: bool = False
+
+
+PLACES: Final = {
+    "enterprise": "enterprises",
+    "site": "sites",
+    "division": "divisions",
+    "origin": "divisions",
+    "destination": "divisions",
+    "meter": "meters",
+}
+"""Column to the member of ``Names`` that names its values."""
+
+LISTS: Final = {"state": "warning_state", "kind": "device_kind"}
+"""Column to code list, where the two are not named alike."""
+
+WIDE: Final = frozenset({"text", "citation", "parameters"})
+LONG: Final = frozenset({"id", "source", "cause", "corrects", "digest", "photo_digest", "warning", "payload_base64"})
+
+
+def cell(name: str, value: object, names: Names, language: str, lists: Mapping[str, str] = LISTS) -> Cell:
+    """How a value of a column reads. None is a dash: missing is not zero."""
+    if value is None or value == "":
+        return Cell(DASH, "missing")
+    if isinstance(value, bool):
+        return Cell(page_text("yes" if value else "no", language), "" if value or name != "known" else "unknown")
+    if isinstance(value, datetime):
+        return Cell(i18n.time_text(value), "number-like", datetime=value.isoformat())
+    if name.endswith("_kg") and isinstance(value, int):
+        return Cell(i18n.tonnes(value), "number")
+    if name.endswith("_bytes") or isinstance(value, int):
+        return Cell(i18n.count(int(str(value))), "number")
+    if isinstance(value, Decimal):
+        return Cell(i18n.decimal_text(value), "number")
+    if isinstance(value, Mapping):
+        return Cell(", ".join(f"{key} = {text}" for key, text in value.items()) or DASH, "wrap")
+    if isinstance(value, list | tuple):
+        return Cell(", ".join(str(part) for part in value) or DASH, "wrap")
+    text = str(value)
+    if name in PLACES:
+        known: Mapping[str, str] = getattr(names, PLACES[name])
+        return Cell(known.get(text, text), title=text if text in known else "")
+    if name == "severity":
+        return Cell(name_of("severity", text, language), f"tag tag-{text}")
+    if name == "plate" or name.endswith("_plate"):
+        return Cell(text, "plate")
+    code_list = lists.get(name, name)
+    if text in CODES.get(code_list, {}):
+        return Cell(name_of(code_list, text, language))
+    if name in LONG:
+        return Cell(text, "mono clip", title=text)
+    return Cell(text, "wrap" if name in WIDE else "")
+
+
+def family_label(family: Family, member: str, language: str) -> str | None:
+    """The label of a member of a family's data, from its declaration; masses are shown in tonnes, so their unit is said so."""
+    declared = family.data.model_fields.get(member)
+    if declared is None:
+        return None
+    extra = declared.json_schema_extra
+    english = extra.get("x-title-en") if isinstance(extra, dict) else None
+    label = str(english) if language == "en" and english else (declared.title or member)
+    return in_tonnes(label) if member.endswith("_kg") else label
+
+
+# --------------------------------------------------------------------------------------------------------------- filters
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    value: str
+    label: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of the form: time, text, choice or several."""
+
+    name: str
+    label: str
+    kind: str
+    value: str = ""
+    options: tuple[Option, ...] = ()
+    invalid: bool = False
+    required: bool = False
+
+
+NO_FILTER: Final = frozenset({"now"})
+LAST_FILTER: Final = "as_of"
+
+
+def parse_time(text: str, *, end: bool = False) -> int:
+    """Epoch ms of a time as people write it in Beijing: ``2026-03-01``, ``2026-03-01 08:00`` or with seconds.
+
+    A day given as an end means its end. Raises ValueError.
+    """
+    text = text.strip().replace("T", " ").replace("/", "-")
+    for pattern in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"):
+        try:
+            moment = datetime.strptime(text, pattern).replace(tzinfo=ZONE)
+        except ValueError:
+            continue
+        return ms_of(moment) + (86_400_000 if end and pattern == "%Y-%m-%d" else 0)
+    raise ValueError(text)
+
+
+def filter_label(parameter: QueryParameter, language: str) -> str:
+    key = f"filter.{parameter.name}"
+    return page_text(key, language) if key in TEXTS else parameter.title.in_language(language)
+
+
+def option_label(name: str, code: str, names: Names, language: str) -> str:
+    """The name of a choice: of a registered place, a code list, or a text ``<parameter>.<choice>``."""
+    if name in PLACES:
+        known: Mapping[str, str] = getattr(names, PLACES[name])
+        return known.get(code, code)
+    key = f"{name}.{code}"
+    return page_text(key, language) if key in TEXTS else name_of(LISTS.get(name, name), code, language)
+
+
+def make_filter(parameter: QueryParameter, value: str, names: Names, language: str, *, invalid: bool = False) -> Filter:
+    name = parameter.name
+    label = filter_label(parameter, language)
+    if parameter.kind == "time":
+        return Filter(name, label, "time", value, invalid=invalid)
+    chosen = value.split(",")
+    codes: list[str] = list(parameter.choices or {})
+    if not codes and name in PLACES:
+        codes = sorted(getattr(names, PLACES[name]), key=lambda code: option_label(name, code, names, language))
+    elif not codes and parameter.kind in ("text", "texts"):
+        codes = list(CODES.get(LISTS.get(name, name), {}))
+    if not codes:
+        return Filter(name, label, "text", value, invalid=invalid)
+    if parameter.kind == "subset":
+        options = tuple(Option(code, option_label(name, code, names, language), code in chosen) for code in codes)
+        return Filter(name, label, "several", value, options)
+    if value and value not in codes:
+        codes.append(value)  # several at once, or one that is not registered: kept as given
+    options = tuple(Option(code, option_label(name, code, names, language), code == value) for code in codes)
+    return Filter(name, label, "choice", value, options, required=bool(parameter.default))
+
+
+class BadFilter(Exception):
+    """A filter's value cannot be read; ``name`` says which."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def query_value(parameter: QueryParameter, text: str) -> object:
+    """A filter's text as the query's parameter. Raises BadFilter."""
+    if parameter.kind != "time":
+        return text.strip()
+    try:
+        return parse_time(text, end=parameter.name == "to")
+    except ValueError as error:
+        raise BadFilter(parameter.name) from error
+
+
+# ---------------------------------------------------------------------------------------------------------------- static
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    body: bytes
+    packed: bytes | None
+    media_type: str
+    digest: str
+
+
+MEDIA_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+def read_static(folder: Path) -> dict[str, StaticFile]:
+    """All files of a folder by relative path, compressed once: 1.6 MB in memory, and no request compresses anything."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        media_type = MEDIA_TYPES.get(path.suffix)
+        if not path.is_file() or media_type is None:
+            continue
+        body = path.read_bytes()
+        beside = path.with_name(f"{path.name}.gz")
+        packed = beside.read_bytes() if beside.exists() else gzip.compress(body, 9, mtime=0) if len(body) > 1024 else None
+        name = path.relative_to(folder).as_posix()
+        files[name] = StaticFile(body, packed, media_type, hashlib.sha256(body).hexdigest()[:16])
+    return files
+
+
+def static_response(file: StaticFile, request: Request) -> Response:
+    """The file, compressed if the client takes it; for ever if asked for by its digest."""
+    tagged = f'"{file.digest}"'
+    forever = request.query_params.get("v") == file.digest
+    headers = {
+        "ETag": tagged,
+        "Vary": "Accept-Encoding",
+        "Cache-Control": "public, max-age=31536000, immutable" if forever else "no-cache",
+    }
+    if request.headers.get("if-none-match") == tagged:
+        return Response(status_code=304, headers=headers)
+    if file.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(file.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media_type)
+    return Response(file.body, headers=headers, media_type=file.media_type)
+
+
+# ----------------------------------------------------------------------------------------------------------------- pages
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A page that cannot be shown: HTTP status and what to add to its text."""
+
+    status: int
+    detail: str = ""
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person's browser asks: it names text/html, an API client does not."""
+    return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
+
+
+class Site:
+    """Templates, static files and shared readings of one platform process."""
+
+    def __init__(self, deps: Deps | None, folder: Path = HERE) -> None:
+        self.deps = deps
+        self.static = read_static(folder / "static")
+        self.shared = Shared()
+        self.templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(folder / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def static_url(self, name: str) -> str:
+        file = self.static.get(name)
+        return f"/static/{name}?v={file.digest}" if file else f"/static/{name}"
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """An HTML page in the request's language; the ``lang`` parameter is kept in a cookie."""
+        language = language_of(request)
+        context: dict[str, Any] = {
+            "language": language,
+            "t": partial(_text, language),
+            "static": self.static_url,
+            "dash": DASH,
+            "path": request.url.path,
+            "navigation": navigation(language),
+            "other_language_url": with_parameters(request, lang="en" if language == "zh" else "zh"),
+            "version": self.deps.version if self.deps else "",
+            "charts": "vendor/echarts.min.js" in self.static,
+            "htmx": "vendor/htmx.min.js" in self.static,
+            **values,
+        }
+        body = self.templates.get_template(template).render(context)
+        headers = {"Cache-Control": "no-store", "Content-Language": "zh-CN" if language == "zh" else "en", "Vary": "Cookie"}
+        response = Response(body, status, headers, "text/html; charset=utf-8")
+        if request.query_params.get("lang") in i18n.LANGUAGES:
+            # Not HttpOnly-sensitive: it holds a language, no identity.
+            response.set_cookie("lang", language, max_age=31_536_000, samesite="lax", httponly=True, path="/")
+        return response
+
+    def fault(self, request: Request, fault: Fault) -> Response:
+        """The page of an error; a status without words of its own has those of 503."""
+        key = f"error.{fault.status if f'error.{fault.status}' in TEXTS else 503}"
+        return self.page(request, "error.html", fault.status, number=fault.status, key=key, detail=fault.detail)
+
+
+def _text(language: str, key: str, **parameters: object) -> str:
+    return page_text(key, language, **parameters)
+
+
+def language_of(request: Request) -> str:
+    return i18n.language_from(request.query_params.get("lang"), request.cookies.get("lang"))
+
+
+def with_parameters(request: Request, **changes: str | None) -> str:
+    """This page's address with some parameters set (or left out: None); order and repetitions are kept."""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changes]
+    kept += [(name, value) for name, value in changes.items() if value is not None]
+    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    href: str
+    label: str
+
+
+def navigation(language: str) -> list[Link]:
+    pages = [Link(page.path, page_text(f"nav.{page.name}", language)) for page in PAGES if page.navigation]
+    return [Link("/", page_text("nav.screen", language)), *pages, Link("/about", page_text("nav.about", language))]
+
+
+def error_page(deps: Deps | None, request: Request, status: int) -> Response:
+    """The page of an error that happened outside these routes (an unknown address, a fault)."""
+    return Site(deps).fault(request, Fault(status))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who reads, and what they may see."""
+
+    principal: Principal
+    scope: Scope
+
+
+def offered_filters(declared: TablePage, query: NamedQuery) -> tuple[QueryParameter, ...]:
+    """The filters of a page: those it lists, else times first, then the query's own, then ``as_of``."""
+    accepted = query.accepted
+    if declared.filters:
+        return tuple(accepted[name] for name in declared.filters)
+    first = [name for name in ("from", "to") if name in accepted]
+    own = [name for name in accepted if name not in (*first, LAST_FILTER, *NO_FILTER)]
+    return tuple(accepted[name] for name in (*first, *own, LAST_FILTER))
+
+
+def router(deps: Deps) -> APIRouter:
+    """All page routes, over what ``deps`` reads."""
+    site = Site(deps)
+    routes = APIRouter(include_in_schema=False)
+
+    def reader(reading: Reading, language: str) -> Reader:
+        async def run(name: str, parameters: Mapping[str, object], limit: int) -> list[dict[str, Any]]:
+            key = ("query", name, tuple(sorted((k, str(v)) for k, v in parameters.items())), limit, reading.scope)
+
+            async def make() -> list[dict[str, Any]]:
+                page = await deps.run_query(deps.warehouse, deps.queries[name], reading.scope, parameters, None, limit)
+                return list(page.rows)
+
+            rows: list[dict[str, Any]] = await site.shared.get(key, make)
+            return rows
+
+        return Reader(run, deps.clock.now_ms(), language)
+
+    async def names_of(reading: Reading, language: str) -> Names:
+        key = ("names", language, reading.scope)
+        names: Names = await site.shared.get(key, lambda: read_names(reader(reading, language)), fresh_s=10.0)
+        return names
+
+    def guarded(
+        handler: Callable[[Request, Reading, str], Awaitable[Response]],
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Rights first, then the page; what cannot be read is a page that says so, never a bare 500."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                principal = require_reader(request)
+                reading = Reading(principal, reading_scope(principal))
+                async with asyncio.timeout(QUERY_S):
+                    return await handler(request, reading, language_of(request))
+            except Refusal as refusal:
+                if not wants_page(request):
+                    raise
+                return site.fault(request, Fault(ALL_PROBLEMS[refusal.problem.code].status))
+            except (WarehouseError, TimeoutError) as error:
+                log.warning("page %s cannot be read", request.url.path, exc_info=error)
+                response = site.fault(request, Fault(503))
+                response.headers["Retry-After"] = "5"
+                return response
+
+        return handle
+
+    async def screen(request: Request, reading: Reading, language: str) -> Response:
+        try:
+            names = await names_of(reading, language)
+        except (WarehouseError, TimeoutError):
+            names = Names()  # the frame of the screen stands; its panels say what cannot be read
+        city = names.city or deps.city[LANGUAGES.index(language)]
+        city = " · ".join(part for part in (city, page_text("screen.city", language)) if part)
+        texts = {key: TEXTS[key].in_language(language) for key in SCRIPT_TEXTS}
+        return site.page(request, "screen.html", city=city, today=day_text(deps.clock.now_ms()), script_texts=texts)
+
+    async def panel(request: Request, reading: Reading, language: str) -> Response:
+        make = PANELS.get(request.path_params["panel"])
+        if make is None:
+            return site.fault(request, Fault(404))
+        wish = request.query_params.get("meter", "")[:64]
+        key = ("panel", request.path_params["panel"], language, wish, reading.scope)
+
+        async def assemble() -> bytes:
+            return dumps(await make(reader(reading, language), await names_of(reading, language), wish))
+
+        body = await site.shared.get(key, assemble)
+        return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+    async def table(declared: TablePage, request: Request, reading: Reading, language: str) -> Response:
+        return await show(declared, deps.queries[declared.query], None, request, reading, language)
+
+    async def events(request: Request, reading: Reading, language: str) -> Response:
+        type_ = request.path_params["type"]
+        if type_ not in deps.catalog:
+            return site.fault(request, Fault(404))
+        family = deps.catalog[type_]
+        return await show(TablePage("events", type_), deps.family_query(family), family, request, reading, language)
+
+    async def show(
+        declared: TablePage, query: Any, family: Family | None, request: Request, reading: Reading, language: str
+    ) -> Response:
+        names = await names_of(reading, language)
+        offered = offered_filters(declared, query)
+        # Check boxes and JavaScript-free forms repeat a name; the API's parameters are comma lists.
+        given = {name: ",".join(v for v in request.query_params.getlist(name) if v.strip()) for name in request.query_params}
+        defaults = {p.name: declared.defaults.get(p.name, p.default) for p in offered}
+        values = {p.name: given.get(p.name) or defaults[p.name] for p in offered}
+        cursor = request.query_params.get("cursor") or None
+        invalid, problem, page = "", "", None
+        try:
+            parameters: dict[str, object] = {p.name: query_value(p, values[p.name]) for p in offered if values[p.name]}
+            parameters["now"] = deps.clock.now_ms()
+            page = await deps.run_query(deps.warehouse, query, reading.scope, parameters, cursor, ROWS)
+        except BadFilter as error:
+            invalid, problem = error.name, page_text("table.bad-time", language)
+        except QueryError as error:
+            invalid, problem = error.parameter, error.text.in_language(language)
+        rows = list(page.rows) if page else []
+        filters = [make_filter(p, values[p.name], names, language, invalid=p.name == invalid) for p in offered]
+        if family is not None:
+            title = family.title.in_language(language)
+            intro = page_text("page.events.intro", language, type=family.type)
+        else:
+            title = page_text(f"nav.{declared.name}", language)
+            intro = page_text(f"page.{declared.name}.intro", language)
+        columns = table_columns(declared, query, family, values, language)
+        known = [row["known_at"] for row in rows if isinstance(row.get("known_at"), datetime)]
+        return site.page(
+            request,
+            declared.template,
+            400 if problem else 200,
+            title=title,
+            intro=intro,
+            filters=filters,
+            filtered=any(given.get(p.name) for p in offered),
+            problem=problem,
+            span=default_span(query, values, language),
+            columns=columns,
+            rows=[[render_cell(column.name, row, names, language) for column in columns] for row in rows],
+            items=[quarantine_item(row, deps, language) for row in rows] if declared.name == "quarantine" else [],
+            next=with_parameters(request, cursor=page.next) if page and page.next else "",
+            paged=cursor is not None,
+            first=with_parameters(request, cursor=None),
+            read_at=i18n.time_text(_moment(deps.clock.now_ms())),
+            known_at=i18n.time_text(max(known)) if known else "",
+            json_url=json_url(declared, family, offered, values),
+            family=family,
+            others=[Link(f"/events/{f.type}", f.title.in_language(language)) for f in deps.catalog.families.values()],
+        )
+
+    async def about(request: Request, reading: Reading, language: str) -> Response:
+        licences = sorted(name for name in site.static if name.startswith("vendor/") and name.endswith(".txt"))
+        return site.page(
+            request,
+            "about.html",
+            families=[
+                (Link(f"/events/{family.type}", family.title.in_language(language)), family.type)
+                for family in deps.catalog.families.values()
+            ],
+            licences=[Link(site.static_url(name), name.removeprefix("vendor/")) for name in licences],
+        )
+
+    async def static(request: Request) -> Response:
+        file = site.static.get(request.path_params["path"])
+        if file is None:
+            return site.fault(request, Fault(404))
+        return static_response(file, request)
+
+    routes.add_api_route("/", guarded(screen), methods=["GET"], name="screen")
+    routes.add_api_route("/screen/{panel}", guarded(panel), methods=["GET"], name="panel")
+    for declared in PAGES:
+        routes.add_api_route(declared.path, guarded(partial(table, declared)), methods=["GET"], name=declared.name)
+    routes.add_api_route("/events/{type}", guarded(events), methods=["GET"], name="events")
+    routes.add_api_route("/about", guarded(about), methods=["GET"], name="about")
+    routes.add_api_route("/static/{path:path}", static, methods=["GET"], name="static")
+    return routes
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, ZONE)
+
+
+def default_span(query: NamedQuery, values: Mapping[str, str], language: str) -> str:
+    """What a missing start means: big tables are never read whole by an omission."""
+    if query.bounds is None or query.bounds.default_days is None or values.get("from"):
+        return ""
+    return page_text("table.span", language, days=query.bounds.default_days)
+
+
+NUMBERS: Final = frozenset({"integer", "decimal", "number"})
+
+
+def table_columns(
+    declared: TablePage, query: NamedQuery, family: Family | None, values: Mapping[str, str], language: str
+) -> list[Column]:
+    """The page's columns with their labels: the family's, the page's own, else the query's titles."""
+    known = {column.name: column for column in query.columns}
+    names = list(declared.columns) or list(known)
+    if "group" in query.accepted:
+        # What is not grouped by has no value in any row.
+        group = {"start" if name == "hour" else name for name in values.get("group", "").split(",")}
+        names = [name for name in names if name in group or known[name].kind in NUMBERS]
+    if family is not None:
+        # What happened stands first, what identifies it last.
+        last = ["source", "id", "known_at", "cause", "corrects"]
+        scope = ["enterprise", "site", "division"]
+        middle = [name for name in names if name not in ("time", *last, *scope)]
+        names = ["time", *middle, *(n for n in scope if n in names), *(n for n in last if n in names)]
+    return [
+        Column(name, column_label(declared, query, family, name, language), name in known and known[name].kind in NUMBERS)
+        for name in names
+    ]
+
+
+def column_label(declared: TablePage, query: NamedQuery, family: Family | None, name: str, language: str) -> str:
+    own = f"column.{declared.name}.{name}"
+    if own in TEXTS:
+        return page_text(own, language)
+    if family is not None and (label := family_label(family, name, language)):
+        return label
+    title = next((column.title.in_language(language) for column in query.columns if column.name == name), "")
+    if not title:
+        return page_text(f"column.{name}", language)
+    return in_tonnes(title) if name.endswith("_kg") else title
+
+
+def in_tonnes(label: str) -> str:
+    """A label of kilograms as the label of the tonnes shown."""
+    return label.replace("（千克）", "（吨）").replace("(kg)", "(t)").replace("(千克)", "（吨）")
+
+
+def render_cell(name: str, row: Mapping[str, Any], names: Names, language: str) -> Cell:
+    """A cell whose value may depend on the rest of the row."""
+    if name == "text":
+        return Cell(warning_text(row["code"], with_names(dict(row), names), language)[1], "wrap")
+    if name == "code" and "severity" in row:
+        return Cell(warning_text(str(row["code"]), {}, language)[0])
+    if name == "state" and row.get("state") is not None and "severity" in row:
+        return cell("state", row["state"], names, language)
+    if name == "mass_kg" and row.get("known") is False:
+        return Cell(
+            page_text("stock.unknown", language),
+            "number unknown",
+            title=page_text("stock.changed", language, mass_kg=row[name]),
+        )
+    return cell(name, row.get(name), names, language, {} if "severity" not in row else LISTS)
+
+
+def json_url(declared: TablePage, family: Family | None, offered: Sequence[QueryParameter], values: Mapping[str, str]) -> str:
+    """The same rows from the API; times as epoch milliseconds."""
+    base = f"/v1/events/{family.type}" if family else f"/v1/{declared.query}"
+    query: list[tuple[str, str]] = []
+    for parameter in offered:
+        try:
+            if values[parameter.name]:
+                query.append((parameter.name, str(query_value(parameter, values[parameter.name]))))
+        except BadFilter:
+            continue
+    return f"{base}?{urlencode(query)}" if query else base
+
+
+# ------------------------------------------------------------------------------------------------------------- quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One refused item as the desk shows it."""
+
+    id: str
+    what: str
+    type: str
+    why: str
+    text: str
+    pointer: str
+    source: str
+    event_id: str
+    principal: str
+    time: str
+    stage: str
+    digest: str
+    size: int
+    kept: int
+    payload: str
+    binary: bool
+    code: str
+
+
+def payload_text(payload: bytes) -> tuple[str, bool]:
+    """A payload to read: JSON indented, other text as it is, anything else in hexadecimal (and true)."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return payload[:4096].hex(" "), True
+    try:
+        return orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2).decode(), False
+    except orjson.JSONDecodeError:
+        return text, False
+
+
+def quarantine_item(row: Mapping[str, Any], deps: Deps, language: str) -> Item:
+    try:
+        payload = base64.b64decode(row["payload_base64"] or "", validate=True)
+    except (binascii.Error, ValueError):
+        payload = b""
+    type_ = str(row["refused_type"] or "")
+    family = deps.catalog.families.get(type_)
+    code = str(row["reason"])
+    words = ALL_PROBLEMS.get(code)
+    why = words.title.in_language(language) if words else code
+    text = render(code, dict(row["parameters"] or {}), language)["detail"]
+    shown, binary = payload_text(payload)
+    return Item(
+        id=str(row["id"]),
+        what=family.title.in_language(language) if family else type_ or page_text("quarantine.no-type", language),
+        type=type_,
+        why=why,
+        text="" if text == why else str(text),
+        pointer=str(row["pointer"] or ""),
+        source=str(row["refused_source"] or DASH),
+        event_id=str(row["refused_id"] or DASH),
+        principal=str(row["principal"] or DASH),
+        time=i18n.time_text(row["time"]),
+        stage=name_of("stage", str(row["stage"]), language),
+        digest=str(row["digest"]),
+        size=int(row["size_bytes"]),
+        kept=len(payload),
+        payload=shown,
+        binary=binary,
+        code=code,
+    )
