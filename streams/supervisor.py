@@ -31,7 +31,7 @@ class Supervisor:
         self.failures: dict[TaskId, str] = {}
         """The last failure of each task that is not running; empty when all is well."""
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._loops = [asyncio.create_task(self._keep(task), name=str(task)) for task in self._ids]
 
     async def stop(self) -> None:

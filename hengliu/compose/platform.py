@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 import api.app
+import api.pages
 import projections.queries
 from aggregates.outbox import Outbox
 from aggregates.registry import Registry, event_store_environment
@@ -37,6 +38,7 @@ from hengliu.settings import Role, Settings
 from projections.catalog import tables
 from projections.migrate import migrate
 from projections.projector import Projector
+from streams.agents import FaustShell
 from streams.kernel.task import CommitPolicy
 from streams.supervisor import Supervisor
 from streams.topology import Topology
@@ -152,8 +154,14 @@ class Platform:
     async def _start_streams(self) -> list[_NamedStage]:
         policy = CommitPolicy(interval_ms=self.settings.commit_interval_ms)
         topology = Topology(self.log, self.clock, self.catalog, self.settings.partitions, policy=policy)
-        supervisor = Supervisor(topology, topology.task_ids())
-        supervisor.start()
+        supervisor: Supervisor | FaustShell
+        if self.settings.stream_engine == "faust":
+            bootstrap = self.settings.kafka_bootstrap
+            broker = f"hengliu-kafka://{bootstrap}" if bootstrap else "hengliu-local://"
+            supervisor = FaustShell(topology, topology.group_names, self.settings.application, broker)
+        else:
+            supervisor = Supervisor(topology, topology.task_ids())
+        await supervisor.start()
         self._closers.append(("streams", supervisor.stop))
 
         def of_group(group: str) -> Callable[[], Mapping[TopicPartition, int]]:
@@ -209,7 +217,8 @@ class Platform:
             meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,
             version=__version__, monitor=monitor, city=(settings.city, settings.city_en),
         )  # fmt: skip
-        server = ApiServer(api.app.create_app(deps), settings.host, settings.port, ServerLimits(), self.meters)
+        app = api.app.create_app(deps, api.pages.router(deps).routes)
+        server = ApiServer(app, settings.host, settings.port, limits=ServerLimits(), meters=self.meters)
         await server.start()
         self.url = f"http://{settings.host}:{server.port}"
         self._closers.append(("http", server.stop))

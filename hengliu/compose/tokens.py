@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from hengliu.rights import TokenStore
+from hengliu.rights import ALL, TokenStore
 
 __all__ = ["DEMO_RIGHTS", "write_token"]
 
 DEMO_RIGHTS: dict[str, Any] = {
     "roles": ["device", "registrar", "reader", "admin"],
     "sources": ["urn:dev:org:32473-*"],
+    "enterprises": ALL,
+    "divisions": ALL,
 }
 """The devices of the simulated city and of the loaders, and their registration."""
 

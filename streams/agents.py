@@ -1,0 +1,293 @@
+"""Faust around the loop: the one place that knows Faust.
+
+Each operator group is a Faust app of its own, hence a consumer group of its own, so that a new operator has its own position.
+Faust brings membership, assignment and delivery of slices; the loop that merges, steps and commits is ``StreamTask`` and runs
+the same without it. Faust's tables, windows, web server, producer and leader topic stay off.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+
+from hengliu.events import topics
+from hengliu.ports.log import EventLog, Fenced, LogReader, Slice, TaskId, TopicPartition
+from streams.kernel.task import Progress, StreamTask
+from streams.supervisor import BACK_OFF_S
+from streams.topology import EXCHANGE, Topology
+
+__all__ = ["FaustShell", "GroupHost"]
+
+logger = logging.getLogger(__name__)
+
+FEED_SLICES = 16
+"""Slices that wait for a task; more stay with Faust, which stops fetching."""
+
+
+class _Feed:
+    """A task's input: slices that Faust delivers, and the broadcast partitions that the task reads itself."""
+
+    def __init__(self, positions: Mapping[TopicPartition, int], broadcast: LogReader | None) -> None:
+        self._expected = dict(positions)
+        self._broadcast = broadcast
+        self._queue: asyncio.Queue[Slice] = asyncio.Queue(FEED_SLICES)
+        self._pump = asyncio.create_task(self._read_broadcast()) if broadcast is not None else None
+        self._closed = False
+
+    async def _read_broadcast(self) -> None:
+        assert self._broadcast is not None
+        while True:
+            for piece in await self._broadcast.poll(1_000, 1_000):
+                await self._queue.put(piece)
+
+    async def put(self, piece: Slice) -> None:
+        """Take a slice in. One that does not start where the last one ended was fetched before a seek and is dropped: the
+        seek has it delivered again."""
+        if self._closed or self._expected.get(piece.tp) != piece.position:
+            return
+        self._expected[piece.tp] = piece.next_position
+        await self._queue.put(piece)
+
+    async def poll(self, max_records: int, timeout_ms: int) -> Sequence[Slice]:
+        try:
+            first = await asyncio.wait_for(self._queue.get(), timeout_ms / 1000)
+        except TimeoutError:
+            if self._pump is not None and self._pump.done():
+                self._pump.result()
+            return []
+        pieces, count = [first], len(first)
+        while count < max_records and not self._queue.empty():
+            pieces.append(self._queue.get_nowait())
+            count += len(pieces[-1])
+        return pieces
+
+    def seek(self, tp: TopicPartition, position: int) -> None:
+        raise NotImplementedError("Faust seeks")
+
+    def position(self, tp: TopicPartition) -> int:
+        return self._expected[tp]
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        if self._broadcast is not None:
+            await self._broadcast.close()
+        while not self._queue.empty():  # whoever waits to put must not wait for ever
+            self._queue.get_nowait()
+
+
+class _Running:
+    """One task with its feed, from opening its session to its end."""
+
+    def __init__(self, host: "GroupHost", task: TaskId) -> None:
+        self._host = host
+        self.id = task
+        self.feed: _Feed | None = None
+        self.positions: asyncio.Future[Mapping[TopicPartition, int]] = asyncio.get_running_loop().create_future()
+        self.stream: StreamTask = host.topology.build(task, self._open)
+        self.loop = asyncio.create_task(self._run(), name=str(task))
+
+    async def _open(self, positions: Mapping[TopicPartition, int]) -> LogReader:
+        fed = {tp: p for tp, p in positions.items() if tp.topic != topics.REGISTRY}
+        broadcast = {tp: p for tp, p in positions.items() if tp.topic == topics.REGISTRY}
+        reads_registry = self.id.group != EXCHANGE and bool(broadcast)
+        if not reads_registry:
+            fed = dict(positions)
+        reader = await self._host.log.open_reader(broadcast) if reads_registry else None
+        self.feed = _Feed(fed, reader)
+        self.positions.set_result(fed)
+        return self.feed
+
+    async def _run(self) -> None:
+        try:
+            await self.stream.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if not self.positions.done():
+                self.positions.set_exception(error)
+            raise
+
+    async def end(self) -> None:
+        """End after the step that is running; what is uncommitted is read again by whoever comes next."""
+        self.stream.stop()
+        self.loop.cancel()
+        await asyncio.gather(self.loop, return_exceptions=True)
+        if not self.positions.done():
+            self.positions.cancel()
+        elif not self.positions.cancelled():
+            self.positions.exception()
+
+
+class GroupHost:
+    """The tasks of one group that this worker has, as Faust assigns partitions (``hengliu.ports.membership``)."""
+
+    def __init__(self, topology: Topology, group: str) -> None:
+        self.topology = topology
+        self.group = group
+        self.failures: dict[TaskId, str] = {}
+        self._running: dict[int, _Running] = {}
+        self._app: Any = None
+
+    @property
+    def log(self) -> EventLog:
+        return self.topology.log
+
+    def attach(self, app: Any) -> None:
+        self._app = app
+
+    def progress(self) -> dict[TaskId, Progress]:
+        return {r.id: r.stream.progress for r in self._running.values()}
+
+    async def assigned(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        wanted = {tp.partition for tp in tps}
+        for partition in [p for p in self._running if p not in wanted]:
+            await self._running.pop(partition).end()
+        positions: dict[TopicPartition, int] = {}
+        for partition in sorted(wanted):
+            running = self._running.get(partition)
+            if running is not None and running.feed is not None and not running.loop.done():
+                # It stayed: producer, state and what it has read are still good.
+                positions |= {tp: running.feed.position(tp) for tp in tps if tp.partition == partition}
+                continue
+            positions |= await self._open(partition)
+        return {tp: positions.get(tp, 0) for tp in tps}
+
+    async def _open(self, partition: int) -> Mapping[TopicPartition, int]:
+        running = _Running(self, TaskId(self.group, partition))
+        self._running[partition] = running
+        running.loop.add_done_callback(lambda _: self._ended(running))
+        return await running.positions
+
+    async def revoked(self, tps: Collection[TopicPartition]) -> None:
+        """Nothing to do yet: delivery has stopped, and whoever gets a task fences ours before it reads state."""
+
+    async def deliver(self, piece: Slice) -> None:
+        """A slice from Faust. Without a task it is dropped; the next assignment reads it again."""
+        running = self._running.get(piece.partition)
+        if running is not None and running.feed is not None:
+            await running.feed.put(piece)
+
+    def _ended(self, running: _Running) -> None:
+        if running.loop.cancelled() or self._running.get(running.id.partition) is not running:
+            return
+        error = running.loop.exception()
+        if error is None:
+            return
+        self.failures[running.id] = f"{type(error).__name__}: {error}"
+        if isinstance(error, Fenced):
+            logger.warning("%s: fenced, another worker runs it", running.id)
+        else:
+            logger.error("%s failed; it is rebuilt from its last commit", running.id, exc_info=error)
+        self._rebuilding = asyncio.create_task(self._rebuild(running))
+
+    async def _rebuild(self, failed: _Running) -> None:
+        for attempt in range(1_000_000):
+            await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+            if self._running.get(failed.id.partition) is not failed:
+                return  # it was revoked or assigned anew meanwhile
+            try:
+                positions = await self._open(failed.id.partition)
+            except Exception as error:
+                logger.warning("%s could not be opened: %s", failed.id, error)
+                self._running[failed.id.partition] = failed
+                continue
+            for tp, position in positions.items():
+                await self._app.consumer.seek(faust.types.TP(tp.topic, tp.partition), position)
+            self.failures.pop(failed.id, None)
+            return
+
+    async def stop(self) -> None:
+        for running in list(self._running.values()):
+            await running.end()
+        self._running.clear()
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Outputs leave through the commit primitive, so Faust has no producer."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class _GroupApp(faust.App):  # type: ignore[misc]
+    BootStrategy = _Boot
+    host: GroupHost
+
+
+class _SliceSchema(faust.Schema):  # type: ignore[misc]
+    """Values are slices already."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:
+        return message.key
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
+        return message.value
+
+
+class FaustShell:
+    """All groups of one worker process, each under a Faust app.
+
+    Args:
+        application: prefix of the consumer groups.
+        broker: ``hengliu-local://`` or ``hengliu-kafka://host:port``.
+    """
+
+    def __init__(self, topology: Topology, groups: Sequence[str], application: str, broker: str) -> None:
+        self._hosts = [GroupHost(topology, group) for group in groups]
+        self._apps = [self._app(host, application, broker) for host in self._hosts]
+
+    def _app(self, host: GroupHost, application: str, broker: str) -> _GroupApp:
+        app = _GroupApp(
+            f"{application}-{host.group}",
+            broker=broker,
+            store="memory://",
+            autodiscover=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            web_enabled=False,
+            stream_wait_empty=False,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=1 << 20,
+            broker_session_timeout=10.0,
+            broker_heartbeat_interval=2.0,
+            broker_request_timeout=30.0,
+            broker_commit_interval=5.0,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+        app.host = host
+        host.attach(app)
+        source = app.topic(*host.topology.inputs(host.group), schema=_SliceSchema(), maxsize=8)
+
+        async def deliver(stream: Any) -> None:
+            async for piece in stream:
+                await host.deliver(piece)
+
+        app.agent(source, name=f"{host.group}.deliver")(deliver)
+        return app
+
+    async def start(self) -> None:
+        for app in self._apps:
+            app.finalize()
+            await app.start()
+
+    async def stop(self) -> None:
+        for app, host in zip(self._apps, self._hosts, strict=True):
+            await host.stop()
+            with contextlib.suppress(asyncio.CancelledError):
+                await app.stop()
+
+    def progress(self) -> dict[TaskId, Progress]:
+        """What each task that this worker has has committed."""
+        return {id_: p for host in self._hosts for id_, p in host.progress().items()}
+
+    @property
+    def failures(self) -> dict[TaskId, str]:
+        return {id_: f for host in self._hosts for id_, f in host.failures.items()}
