@@ -5,15 +5,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hengliu.events.catalog import Catalog
+from hengliu.events.family import Family
+from hengliu.intake.service import Intake
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock
 from hengliu.ports.log import EventLog, TopicPartition
 from hengliu.ports.warehouse import Warehouse
+from hengliu.rights import Principal, TokenStore
+from projections.queries.query import NamedQuery, Page
 
 if TYPE_CHECKING:
+    from api.health import Monitor
     from api.live import Hub
 
-__all__ = ["ApiLimits", "Commands", "Deps", "Intake", "Progress", "Receipt", "Stage", "Tokens"]
+__all__ = ["ApiLimits", "Commands", "Deps", "Progress", "Receipt", "Stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +35,8 @@ class ApiLimits:
     """How much of an oversized body is read (and dropped) for its digest before the connection is closed."""
     kept_bytes: int = 65_536
     """First bytes of an oversized body that quarantine keeps."""
-    concurrent_bodies: int = 64
-    """Bodies of events held in memory at once; more wait ``queue_s``, then are told to come back (429)."""
-    queue_s: float = 5.0
+    bodies_bytes: int = 64 * 1024 * 1024
+    """Bodies held in memory at once, all requests together; one that would go over is told to come back (429)."""
     page_rows: int = 1_000
     """Largest ``limit`` of a read."""
     after_s: float = 2.0
@@ -42,44 +46,28 @@ class ApiLimits:
     """A stage that is behind and has not moved for this long makes the process not ready."""
 
 
-class Outcome(Protocol):
-    """What became of one element."""
-
-    @property
-    def id(self) -> str | None: ...
-    @property
-    def source(self) -> str | None: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def problem(self) -> Any: ...
-
-
-class Intake(Protocol):
-    """``hengliu.intake``: validates, deduplicates and commits; returns after the commit."""
-
-    async def submit(self, principal: Any, elements: Sequence[bytes]) -> Sequence[Outcome]: ...
-
-
-class Tokens(Protocol):
-    """``hengliu.rights.TokenStore``."""
-
-    def authenticate(self, token: str) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Protocol):
     """Where an accepted command's event stands: the record's partition and the position after it."""
 
-    topic: str
-    partition: int
-    position: int
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def position(self) -> int: ...
 
 
 class Commands(Protocol):
-    """Registrations. Returns when intake has read the event. Raises pydantic.ValidationError for data that does not fit."""
+    """Registrations (``hengliu.registrations``)."""
 
-    async def register(self, principal: Any, type_: str, data: Mapping[str, Any]) -> Receipt: ...
+    async def register(self, principal: Principal, type_: str, data: Mapping[str, Any]) -> Receipt:
+        """Returns when intake has read the event.
+
+        Raises:
+            aggregates.registration.InvariantViolated, pydantic.ValidationError: nothing was stored.
+            TimeoutError: stored, not yet published.
+        """
+        ...
 
 
 class Progress(Protocol):
@@ -90,7 +78,11 @@ class Progress(Protocol):
         ...
 
     async def wait_for(self, tp: TopicPartition, position: int, timeout_s: float) -> bool:
-        """Wait until the tables include everything of ``tp`` before ``position``; False when the time is over."""
+        """Wait until the tables include everything of ``tp`` before ``position``; False when the time is over.
+
+        Raises:
+            ValueError: no table reads this partition.
+        """
         ...
 
     async def wait_change(self, seen: int, timeout_s: float) -> int:
@@ -116,8 +108,10 @@ class Deps:
     Attributes:
         queries: named queries by name; ``family_query`` makes the generic one of a family.
         commands: None where this process takes no registrations (the routes then answer 503).
-        stages: watched by ``/readyz``.
+        hub, monitor: their ``run`` are tasks of whoever built this.
         open_reading: whether a client on loopback reads without a token (the demo).
+        stages: what ``monitor`` watches.
+        city: name of the city, Chinese and English.
         allowed_hosts: Host names accepted beside the loopback ones.
     """
 
@@ -125,13 +119,14 @@ class Deps:
     intake: Intake
     warehouse: Warehouse
     log: EventLog
-    tokens: Tokens
+    tokens: TokenStore
     clock: Clock
-    queries: Mapping[str, Any]
-    family_query: Callable[[Any], Any]
-    run_query: Callable[..., Awaitable[Any]]
+    queries: Mapping[str, NamedQuery]
+    family_query: Callable[[Family], NamedQuery]
+    run_query: Callable[..., Awaitable[Page]]
     progress: Progress
     hub: "Hub"
+    monitor: "Monitor"
     partitions: int
     commands: Commands | None = None
     stages: Sequence[Stage] = ()
@@ -140,3 +135,4 @@ class Deps:
     open_reading: bool = False
     allowed_hosts: tuple[str, ...] = ()
     version: str = ""
+    city: tuple[str, str] = ("", "")

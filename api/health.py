@@ -100,12 +100,22 @@ class Monitor:
                 if seen is None or seen[0] != position:
                     self._behind_since[key] = (position, now)
                     continue
+                if now - seen[1] > self._stalled_s and not await self._anything(tp, position, ends[tp]):
+                    self._behind_since.pop(key, None)
+                    continue
                 if now - seen[1] > longest:
                     longest = now - seen[1]
                     stalls[name] = (longest, tp, position)
             self._meters.set("stage_stalled_seconds", longest, stage=name)
         self._stalls = stalls
         self._looked_at = now
+
+    async def _anything(self, tp: TopicPartition, position: int, end: int) -> bool:
+        """Whether a record stands between: a position may rest before transaction markers, and they are not work."""
+        try:
+            return len(await self._log.read_range(tp, position, end if end - position < 1000 else position + 1000)) > 0
+        except LogError:
+            return True
 
     def health(self) -> Health:
         """Ready, or why not."""

@@ -18,13 +18,15 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from api.access import deps_of, reading_scope, require_reader
 from api.deps import Progress
 from api.encode import dumps
+from api.problems import Problem, Refusal, language_of, problem_response
 from hengliu.events.envelope import iso_ms
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock
 
-__all__ = ["PANELS", "Client", "Hub", "Panel", "serve_client", "shanghai_day_start"]
+__all__ = ["PANELS", "Client", "Hub", "Panel", "endpoint", "serve_client", "shanghai_day_start"]
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +198,27 @@ class Hub:
         self._frame = dumps(frame)
         self._made_at = time.monotonic()
         self._meters.observe("live_frame_seconds", self._made_at - began)
+
+
+async def endpoint(websocket: WebSocket) -> None:
+    """``/v1/live``: frames as text messages for whoever may see the whole city. Origin and Host were checked by the gate."""
+    language = language_of(websocket.headers.get("accept-language", ""))
+    try:
+        if not reading_scope(require_reader(websocket)).everything:
+            raise Refusal(Problem("whole-city-only"))
+        hub = deps_of(websocket).hub
+        client = hub.join()
+        if client is None:
+            raise Refusal(Problem("too-many-viewers", {"seconds": "10"}), retry_after_s=10)
+    except Refusal as refusal:
+        await websocket.send_denial_response(problem_response(refusal, language))
+        return
+    try:
+        await websocket.accept()
+    except BaseException:
+        hub.leave(client)
+        raise
+    await serve_client(websocket, hub, client)
 
 
 async def serve_client(websocket: WebSocket, hub: Hub, client: Client) -> None:

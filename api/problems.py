@@ -16,6 +16,7 @@ from hengliu.events.family import Text
 from hengliu.reference import problems
 from hengliu.reference.problems import PROBLEMS
 from hengliu.reference.problems import Problem as Words
+from projections.queries.query import ERRORS
 
 __all__ = [
     "ALL_PROBLEMS",
@@ -38,13 +39,6 @@ def _p(title_zh: str, title_en: str, zh: str, en: str, status: int) -> Words:
 
 
 API_PROBLEMS: Mapping[str, Words] = {
-    "unknown-parameter": _p(
-        "未知参数",
-        "Unknown parameter",
-        "没有名为“{name}”的参数；可用：{known}。",
-        "There is no parameter “{name}”; known: {known}.",
-        400,
-    ),
     "invalid-parameter": _p(
         "参数无效",
         "Invalid parameter",
@@ -54,10 +48,6 @@ API_PROBLEMS: Mapping[str, Words] = {
     ),
     "repeated-parameter": _p(
         "参数重复", "Repeated parameter", "参数“{name}”只能出现一次。", "The parameter “{name}” may stand only once.", 400
-    ),
-    "missing-parameter": _p("缺少参数", "Parameter missing", "缺少参数“{name}”。", "The parameter “{name}” is needed.", 400),
-    "invalid-cursor": _p(
-        "游标无效", "Invalid cursor", "游标不是本查询给出的。", "The cursor was not given by this query.", 400
     ),
     "malformed-request": _p(
         "不是合法的 HTTP 请求", "Not a valid HTTP request", "请求无法解析。", "The request could not be parsed.", 400
@@ -143,9 +133,76 @@ API_PROBLEMS: Mapping[str, Words] = {
         503,
     ),
 }
-"""Problems that only the HTTP surface has. The others stand in ``hengliu.reference.problems``."""
+"""Problems that only the HTTP surface has. Those of events stand in ``hengliu.reference.problems``."""
 
-ALL_PROBLEMS: Mapping[str, Words] = {**PROBLEMS, **API_PROBLEMS}
+REGISTRATION_PROBLEMS: Mapping[str, Words] = {
+    "registration-not-object": _p(
+        "不是登记内容", "Not a registration", "登记内容必须是一个 JSON 对象。", "A registration is a JSON object.", 400
+    ),
+    "registration-invalid": _p(
+        "登记内容不合格", "Registration invalid", "登记内容有 {count} 处不合格。", "The registration has {count} faults.", 400
+    ),
+    "registration-valid-from-missing": _p(
+        "缺少生效时间",
+        "Valid-from missing",
+        "“{key}”已登记，变更必须给出生效时间 valid_from。",
+        "“{key}” is registered already; a change needs valid_from.",
+        409,
+    ),
+    "registration-valid-from-past": _p(
+        "生效时间已过",
+        "Valid-from in the past",
+        "“{key}”的变更不能自过去的 {valid_from} 起生效。",
+        "A change of “{key}” cannot be valid from {valid_from}, which is past.",
+        409,
+    ),
+    "registration-unknown-registration": _p(
+        "不可登记", "Cannot be registered", "类型“{type}”不可登记。", "The type “{type}” cannot be registered.", 409
+    ),
+    "registration-site-owner-fixed": _p(
+        "场所所属企业不可变更",
+        "Owner of a site is fixed",
+        "场所“{site}”属于企业“{enterprise}”，不可变更。",
+        "The site “{site}” belongs to the enterprise “{enterprise}” for good.",
+        409,
+    ),
+    "registration-device-name-fixed": _p(
+        "设备编号不可变更",
+        "Name of a device is fixed",
+        "来源“{source}”已登记为设备“{device}”，不可变更。",
+        "The source “{source}” is registered as the device “{device}” for good.",
+        409,
+    ),
+    "registration-rule-version": _p(
+        "规则版本不连续",
+        "Rule version out of order",
+        "规则“{rule}”的下一版本应为 {expected}，收到 {version}。",
+        "The next version of the rule “{rule}” is {expected}, not {version}.",
+        409,
+    ),
+    "registration-enterprise-unknown": _p(
+        "企业未登记",
+        "Enterprise unknown",
+        "“{registering}”所属的企业“{enterprise}”尚未登记。",
+        "The enterprise “{enterprise}” of “{registering}” is not registered.",
+        409,
+    ),
+    "registration-site-unknown": _p(
+        "场所未登记",
+        "Site unknown",
+        "“{registering}”所在的场所“{site}”尚未登记。",
+        "The site “{site}” of “{registering}” is not registered.",
+        409,
+    ),
+}
+"""What the registry refuses: ``registration-`` and the code of ``aggregates.registration.InvariantViolated``."""
+
+QUERY_PROBLEMS: Mapping[str, Words] = {
+    code: Words(Text("查询参数错误", "Query parameter"), text, 400) for code, text in ERRORS.items()
+}
+"""What ``projections.queries`` says of a parameter; their texts are its own."""
+
+ALL_PROBLEMS: Mapping[str, Words] = {**PROBLEMS, **QUERY_PROBLEMS, **REGISTRATION_PROBLEMS, **API_PROBLEMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +212,8 @@ class Problem:
     code: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     pointer: str = ""
+    errors: tuple[tuple[str, str, Mapping[str, str]], ...] = ()
+    """(pointer, code of ``FIELD_FAULTS``, parameters) of each field at fault."""
 
 
 class Refusal(Exception):
@@ -214,10 +273,11 @@ def render(
     An unknown code is answered under its own name: a missing text never hides a refusal.
     """
     document: dict[str, Any] = problems.render(code, parameters, language, pointer=pointer, errors=errors, status=status)
-    words = API_PROBLEMS.get(code)
-    if words is not None:
+    words = ALL_PROBLEMS.get(code)
+    if words is not None and code not in PROBLEMS:
         document["title"] = words.title.in_language(language)
-        document["detail"] = fill(words.detail.in_language(language), parameters)
+        if "errors" not in document:
+            document["detail"] = fill(words.detail.in_language(language), parameters)
         document["status"] = status if status is not None else words.status
     document["type"] = f"/problems/{code}"
     if not document["parameters"]:
@@ -232,12 +292,13 @@ def fill(template: str, parameters: Mapping[str, str]) -> str:
 
 def problem_response(refusal: Refusal, language: str) -> Response:
     """The HTTP response of a refused request."""
-    status = ALL_PROBLEMS[refusal.problem.code].status
+    words = ALL_PROBLEMS.get(refusal.problem.code)
+    status = words.status if words is not None and words.status else 400
     headers = {"Cache-Control": "no-store", "Content-Language": language, "Vary": "Accept-Language", **refusal.headers}
     if status in (429, 503):
         headers["Retry-After"] = str(max(1, round(refusal.retry_after_s or 1)))
     if refusal.close:
         headers["Connection"] = "close"
     problem = refusal.problem
-    document = render(problem.code, problem.parameters, language, pointer=problem.pointer, status=status)
+    document = render(problem.code, problem.parameters, language, pointer=problem.pointer, errors=problem.errors, status=status)
     return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)

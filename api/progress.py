@@ -1,16 +1,18 @@
 """What the tables include, as the reads, the live hub and ``/readyz`` need it."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from api.deps import Stage
 from hengliu.ports.log import TopicPartition
 from hengliu.ports.warehouse import Warehouse, WarehouseError
 
-__all__ = ["StageProgress", "WarehousePositions"]
+__all__ = ["Projector", "ProjectorProgress", "StageOf", "StageProgress", "WarehousePositions"]
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +20,54 @@ POLL_S: Final = 0.02
 """Reading a few dictionaries in memory; short beside the projector's flush of 200 ms."""
 
 
+class Projector(Protocol):
+    """A projector of this process (``projections.projector``)."""
+
+    def progress(self) -> Mapping[TopicPartition, int]: ...
+    async def wait_for(self, tp: TopicPartition, position: int, timeout: float) -> bool: ...
+    def subscribe(self, callback: Callable[[Any], None]) -> Callable[[], None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageOf:
+    """A stage made of a name and whatever tells its committed positions."""
+
+    name: str
+    read: Callable[[], Mapping[TopicPartition, int]]
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return self.read()
+
+
+class ProjectorProgress:
+    """Progress of a projector in this process: its own waits, woken by its flushes."""
+
+    def __init__(self, projector: Projector) -> None:
+        self._projector = projector
+        self._flushes = 0
+        self._flushed = asyncio.Event()
+        projector.subscribe(self._on_flush)
+
+    def _on_flush(self, flush: Any) -> None:
+        self._flushes += 1
+        self._flushed.set()
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return self._projector.progress()
+
+    async def wait_for(self, tp: TopicPartition, position: int, timeout_s: float) -> bool:
+        return await self._projector.wait_for(tp, position, timeout_s)
+
+    async def wait_change(self, seen: int, timeout_s: float) -> int:
+        if self._flushes == seen:
+            self._flushed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._flushed.wait(), timeout_s)
+        return self._flushes
+
+
 class StageProgress:
-    """Progress of the projectors: the least committed position of each partition over the stages that read it."""
+    """Progress of projectors elsewhere: the least committed position of each partition over the stages that read it."""
 
     def __init__(self, projectors: Sequence[Stage]) -> None:
         self._projectors = projectors

@@ -243,8 +243,11 @@ class ApiServer:
     Signals are the caller's: ``hengliu.compose`` stops its parts in order, so this server installs no handler.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, meters: Meters, limits: ServerLimits | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, limits: ServerLimits | None = None, meters: Meters | None = None
+    ) -> None:
         limits = limits or ServerLimits()
+        meters = meters or Meters()
         attributes = {"limits": limits, "meters": meters}
         config = uvicorn.Config(
             cast("Any", app),

@@ -1,0 +1,69 @@
+"""``/healthz``, ``/readyz``, ``/metrics``, ``/v1/stats`` and the live snapshot."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.access import deps_of, reading_scope, require_reader
+from api.encode import json_response
+from api.problems import Problem, Refusal
+from hengliu.events.envelope import iso_ms
+from hengliu.metrics import CONTENT_TYPE
+
+__all__ = ["get_healthz", "get_metrics", "get_readyz", "get_snapshot", "get_stats"]
+
+
+async def get_healthz(request: Request) -> Response:
+    """The process answers. Says nothing about progress: that is ``/readyz``."""
+    return json_response({"status": "ok", "version": deps_of(request).version})
+
+
+async def get_readyz(request: Request) -> Response:
+    """Whether every stage commits what comes in; 503 with reasons when not."""
+    health = deps_of(request).monitor.health()
+    if health.ready:
+        return json_response({"status": "ready", "reasons": []})
+    return json_response({"status": "not ready", "reasons": list(health.reasons)}, 503, Retry_After="5")
+
+
+async def get_metrics(request: Request) -> Response:
+    """Prometheus text. Open like ``/healthz``: it holds counts of closed label sets and no content."""
+    deps = deps_of(request)
+    deps.monitor.health()
+    return Response(deps.meters.exposition(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)
+
+
+async def get_stats(request: Request) -> Response:
+    """Counts since the process started and positions of every partition."""
+    require_reader(request)
+    deps = deps_of(request)
+    meters = deps.meters
+    tables = deps.progress.positions()
+    ends = deps.monitor.ends
+    partitions: list[dict[str, Any]] = [
+        {
+            "topic": tp.topic,
+            "partition": tp.partition,
+            "end": end,
+            "processed": {s.name: p for s in deps.monitor.stages if (p := s.positions().get(tp)) is not None},
+            "tables": tables.get(tp),
+        }
+        for tp, end in sorted(ends.items())
+    ]
+    return json_response(
+        {
+            "at": iso_ms(deps.clock.now_ms()),
+            "events": {s: int(meters.value("events_total", {"status": s})) for s in ("accepted", "duplicate", "refused")},
+            "positions": partitions,
+        }
+    )
+
+
+async def get_snapshot(request: Request) -> Response:
+    """The newest live frame, for a first paint."""
+    principal = require_reader(request)
+    if not reading_scope(principal).everything:
+        raise Refusal(Problem("whole-city-only"))
+    frame = await deps_of(request).hub.frame()
+    return Response(frame, headers={"Cache-Control": "no-store"}, media_type="application/json")

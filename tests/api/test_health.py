@@ -1,0 +1,100 @@
+"""Readiness follows committed progress; on the real local log."""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from api.health import Monitor
+from hengliu.metrics import Meters
+from hengliu.ports.log import Headers, Record, TopicKind, TopicPartition, TopicSpec
+from infra.local_log import LocalLog
+
+TP = TopicPartition("weighing", 0)
+
+
+class Stage:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.position = 0
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return {TP: self.position}
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[LocalLog]:
+    async with LocalLog.open(tmp_path / "log") as opened:
+        await opened.create_topics([TopicSpec("weighing", TopicKind.CANONICAL, 1)])
+        yield opened
+
+
+async def write(log: LocalLog) -> int:
+    return await log.append("weighing", 0, [Record(b"k", b"{}", Headers(1, "x"))])
+
+
+async def test_not_ready_before_the_first_look(log: LocalLog) -> None:
+    assert [r["code"] for r in Monitor(log, [], Meters()).health().reasons] == ["starting"]
+
+
+async def test_a_stuck_stage_makes_it_not_ready_and_moving_on_makes_it_ready(log: LocalLog) -> None:
+    clock, stage, meters = Seconds(), Stage("vehicle"), Meters()
+    monitor = Monitor(log, [stage], meters, stalled_s=10, every_s=1, monotonic=clock)
+    await write(log)
+    end = (await log.end_positions([TP]))[TP]
+    for _ in range(10):
+        await monitor.look()
+        clock.now += 1
+    assert monitor.health().ready, "behind for nine seconds only"
+    for _ in range(3):
+        await monitor.look()
+        clock.now += 1
+    health = monitor.health()
+    assert not health.ready
+    assert health.reasons[0]["stage"] == "vehicle"
+    assert (health.reasons[0]["topic"], health.reasons[0]["position"], health.reasons[0]["end"]) == ("weighing", 0, end)
+    assert meters.value("ready") == 0
+    stage.position = end
+    await monitor.look()
+    assert monitor.health().ready
+    assert meters.value("stage_stalled_seconds", {"stage": "vehicle"}) == 0
+
+
+async def test_a_stage_that_lags_and_moves_is_ready(log: LocalLog) -> None:
+    clock, stage = Seconds(), Stage("vehicle")
+    monitor = Monitor(log, [stage], Meters(), stalled_s=5, every_s=1, monotonic=clock)
+    for n in range(30):
+        await write(log)
+        await write(log)
+        stage.position = n
+        await monitor.look()
+        clock.now += 1
+        assert monitor.health().ready
+
+
+async def test_a_position_that_rests_before_a_transaction_marker_is_not_behind(log: LocalLog) -> None:
+    clock, stage = Seconds(), Stage("vehicle")
+    monitor = Monitor(log, [stage], Meters(), stalled_s=5, every_s=1, monotonic=clock)
+    stage.position = await write(log)
+    assert stage.position < (await log.end_positions([TP]))[TP]
+    for _ in range(20):
+        await monitor.look()
+        clock.now += 1
+    assert monitor.health().ready
+
+
+async def test_a_monitor_that_stopped_looking_is_not_ready(log: LocalLog) -> None:
+    clock = Seconds()
+    monitor = Monitor(log, [Stage("x")], Meters(), every_s=1, monotonic=clock)
+    await monitor.look()
+    assert monitor.health().ready
+    clock.now += 60
+    assert [r["code"] for r in monitor.health().reasons] == ["monitor-stalled"]
