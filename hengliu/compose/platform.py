@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 
 import api.app
-import api.pages
 import projections.queries
 from aggregates.outbox import Outbox
 from aggregates.registry import Registry, event_store_environment
@@ -93,7 +92,6 @@ class Platform:
         self.failed: asyncio.Future[None] | None = None
         """Done, with the error, when a background part of the platform has ended on its own."""
         self._closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-        self._background: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
         """Open everything the roles need. On an error what is open is closed again."""
@@ -217,7 +215,7 @@ class Platform:
             meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,
             version=__version__, monitor=monitor, city=(settings.city, settings.city_en),
         )  # fmt: skip
-        app = api.app.create_app(deps, api.pages.router(deps).routes)
+        app = api.app.create_app(deps)
         server = ApiServer(app, settings.host, settings.port, limits=ServerLimits(), meters=self.meters)
         await server.start()
         self.url = f"http://{settings.host}:{server.port}"
@@ -236,15 +234,19 @@ class Platform:
                 if self.failed is not None and not self.failed.done():
                     self.failed.set_exception(error)
 
-        self._background.append(asyncio.create_task(guard(), name=name))
+        task = asyncio.create_task(guard(), name=name)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._closers.append((name, end))
 
     async def stop(self) -> None:
         """Close in reverse order within the deadline. What is not committed by then was never acknowledged."""
         try:
             async with asyncio.timeout(STOP_DEADLINE_S):
                 for name, close in reversed(self._closers):
-                    if name == "projector" or name == "log":
-                        await self._cancel_background()
                     try:
                         await close()
                     except Exception:
@@ -252,16 +254,9 @@ class Platform:
         except TimeoutError:
             logger.error("not everything closed within %.0f s; the rest is abandoned", STOP_DEADLINE_S)
         finally:
-            await self._cancel_background()
             self._closers.clear()
             if self.failed is not None and not self.failed.done():
                 self.failed.cancel()
-
-    async def _cancel_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        self._background.clear()
 
     async def __aenter__(self) -> "Platform":
         await self.start()
