@@ -1,6 +1,7 @@
 """Records as intake and the operators write them, and a log and warehouse to put them into."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,15 @@ def projector(log: LocalLog, warehouse: ChdbWarehouse, **more: Any) -> Projector
     declared = more.pop("catalog", None) or Catalog()
     policy = more.pop("policy", FAST)
     return Projector(log, warehouse, tables(declared), PARTITIONS, SystemClock(), policy=policy, **more)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait until the condition holds."""
+    for _ in range(int(seconds / 0.02)):
+        if await condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the condition did not come true")
 
 
 async def ends(log: LocalLog, *topics: str) -> dict[TopicPartition, int]:

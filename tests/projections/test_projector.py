@@ -10,7 +10,7 @@ from hengliu.ports.log import Headers, Record, TopicPartition
 from infra.chdb_warehouse import ChdbWarehouse
 from infra.local_log import LocalLog
 from projections.projector import Policy, Projector
-from tests.projections.support import FAST, T0, clock_mark, event, log_at, projector, warehouse_at, weighing
+from tests.projections.support import T0, clock_mark, event, log_at, projector, until, warehouse_at, weighing
 
 WEIGHING = TopicPartition("weighing", 0)
 
@@ -71,9 +71,11 @@ async def test_an_undecodable_record_becomes_one_dead_letter_and_stops_nothing(t
             position = await log.append("weighing", 0, [weighing(1, T0), bad, weighing(2, T0)])
             assert await made.wait_for(WEIGHING, position, 10)
             assert await ids(warehouse, "weighing_measured") == ["1", "2"]
-            async with asyncio.timeout(10):
-                while len(await ids(warehouse, "event_refused")) < 2:
-                    await asyncio.sleep(0.05)
+
+            async def both() -> bool:
+                return len(await ids(warehouse, "event_refused")) == 2
+
+            await until(both)
         async with running(log, warehouse) as made:
             position = await log.append("weighing", 0, [weighing(3, T0)])
             assert await made.wait_for(WEIGHING, position, 10)
@@ -138,9 +140,11 @@ async def test_the_live_feed_gets_the_rows_when_they_are_readable(tmp_path: Path
         end = made.subscribe(seen.append)
         position = await log.append("weighing", 0, [weighing(1, T0)])
         assert await made.wait_for(WEIGHING, position, 10)
-        async with asyncio.timeout(5):
-            while not seen:
-                await asyncio.sleep(0.01)
+
+        async def told() -> bool:
+            return bool(seen)
+
+        await until(told)
         assert seen[0].data["weighing_measured"].column("mass_kg").to_pylist() == [48_920]
         assert seen[0].positions[WEIGHING] >= position
         end()
@@ -157,9 +161,11 @@ async def test_positions_are_told_to_the_warehouse(tmp_path: Path) -> None:
             "SELECT max(position) AS p FROM projection_position "
             "WHERE projector = 'projector' AND topic = 'weighing' AND partition = 1"
         )
-        async with asyncio.timeout(10):
-            while (await warehouse.query(sql)).rows[0][0] < position:  # type: ignore[operator]
-                await asyncio.sleep(0.02)
+
+        async def told() -> bool:
+            return (await warehouse.query(sql)).rows == [(position,)]
+
+        await until(told)
 
 
 async def test_a_backlog_larger_than_a_flush_arrives_whole(tmp_path: Path) -> None:
@@ -175,13 +181,3 @@ async def test_a_backlog_larger_than_a_flush_arrives_whole(tmp_path: Path) -> No
                 assert await made.wait_for(tp, end - 1, 20)
         assert made.counters.inserts >= 4
         assert await ids(warehouse, "weighing_measured") == [str(i) for i in range(count)]
-
-
-async def test_fast_is_not_the_default() -> None:
-    assert Policy() != FAST
-    assert (Policy().flush_ms, Policy().flush_rows, Policy().small_wait_ms, Policy().inserts_per_second) == (
-        200,
-        5000,
-        1000,
-        10,
-    )
