@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hengliu.intake.service import Status
-from tests.intake.city import DEVICE, NOW, SOURCE, city_events, decoded, running, weighing
+from tests.intake.city import DEVICE, NOW, SOURCE, running, weighing
 
 
 async def test_an_accepted_event_is_stored_verbatim_with_its_scope(tmp_path: Path) -> None:
