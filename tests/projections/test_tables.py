@@ -144,9 +144,13 @@ def test_a_decimal_finer_than_its_column_is_refused_and_never_cut() -> None:
 DECIMALS = st.decimals(
     min_value=Decimal("-999999999999999999"), max_value=Decimal("999999999999999999"), places=6, allow_nan=False
 )
-TIMES = st.datetimes(datetime(1900, 1, 2), datetime(2299, 12, 30), timezones=st.sampled_from(
-    [UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-9, minutes=-30))]
-))  # fmt: skip
+ZONES = (UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-9, minutes=-30)))
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TIMES = st.builds(
+    lambda microseconds, zone: (EPOCH + timedelta(microseconds=microseconds)).astimezone(zone),
+    st.integers(ms_of(datetime(1900, 1, 2, tzinfo=UTC)) * 1000, ms_of(datetime(2299, 12, 30, tzinfo=UTC)) * 1000),
+    st.sampled_from(ZONES),
+)
 
 
 @given(st.lists(st.tuples(DECIMALS, TIMES, st.none() | TIMES), min_size=1, max_size=5))
