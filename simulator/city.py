@@ -134,7 +134,7 @@ class Meter:
     start: int = 0
     quirk: str = ""
     """``wrap``: starts just below its last digit; ``swap``: exchanged for a new one now and then; ``gap``: loses readings for
-    hours; ``back-flow``: runs backwards a little at night."""
+    hours; ``back-flow``: runs backwards by some litres at night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Rates:
 
     overload_every_loads: int = 60
     repeat_every_visits: int = 150
-    missing_tare_every_visits: int = 500
+    missing_tare_every_visits: int = 400
     duplicate_every_events: int = 2_000
     conflicts_per_day: float = 2.0
     malformed_per_day: float = 6.0
@@ -383,7 +383,7 @@ class City:
             latitude_e7=hub[0] + rng.randint(-600_000, 600_000), longitude_e7=hub[1] + rng.randint(-600_000, 600_000),
             process=process, yard=yard, scales=scales, cameras=cameras, belts=tuple(belts),
             meters=self._meters(kind, id_, number, rng), surveyor=Device(f"yard-{id_}", "yard", id_, latency_ms=60_000),
-            survey_weekday=index % 7, loaders=3 if busy else 2,
+            survey_weekday=index % 7, loaders={"washing": 7, "mine": 4}.get(kind, 3),
         )  # fmt: skip
 
     def _meters(self, kind: str, id_: str, number: int, rng: random.Random) -> tuple[Meter, ...]:
@@ -479,7 +479,7 @@ class City:
                     kind=kind, axles=axles, single_drive_axle=single, new_energy=new_energy,
                     tare_kg=tare // SCALE_STEP_KG * SCALE_STEP_KG, tare_usable=rng.random() < 0.5,
                     limit_kg=SINGLE_DRIVE_LIMIT_KG if single else LIMITS_KG[kind, axles],
-                    shift=rng.choices(("both", "day", "night"), (50, 38, 12))[0], home=homes[n % len(homes)],
+                    shift=rng.choices(("both", "day", "night"), (64, 26, 10))[0], home=homes[n % len(homes)],
                     gps=Device(f"gps-{n + 2:04d}", "gps", homes[n % len(homes)], latency_ms=rng.randint(500, 4_000)),
                 )
             )  # fmt: skip

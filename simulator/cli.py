@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import signal
-import sys
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,20 +21,20 @@ from simulator.run import Feeder, FeedError, FeedReport, Progress, wall_ms
 __all__ = ["simulate"]
 
 
-def _start_ms(text: str | None, now: int) -> int:
+def _start_ms(text: str | None, history_hours: float, now: int) -> int:
     if text is None:
-        return now - 36 * HOUR_MS
+        return now - int(history_hours * HOUR_MS)
     if text == "now":
         return now
     try:
-        time = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(
             f"{text!r} is no ISO 8601 time; write 2026-03-01T00:00+08:00, or now", param_hint="--start"
         ) from error
-    if time.tzinfo is None:
+    if instant.tzinfo is None:
         raise typer.BadParameter(f"{text!r} has no offset; write {text}+08:00 for Asia/Shanghai", param_hint="--start")
-    return int(time.timestamp() * 1000)
+    return int(instant.timestamp() * 1000)
 
 
 def _speed(text: str) -> float | None:
@@ -65,6 +66,24 @@ def progress_line(p: Progress) -> str:
     return text + (f"  ({trouble[p.trouble]})" if p.trouble else "")
 
 
+@contextlib.contextmanager
+def _shown(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A line that changes in place; where nobody looks (a file, a service), one line every ten seconds and at each phase."""
+    if console.is_terminal:
+        with Live(RichText(""), console=console, refresh_per_second=4, transient=True) as live:
+            yield lambda p: live.update(RichText(progress_line(p)))
+        return
+    last = ("", 0.0)
+
+    def plain(p: Progress) -> None:
+        nonlocal last
+        if p.phase != last[0] or time.monotonic() - last[1] >= 10:
+            last = (p.phase, time.monotonic())
+            console.print(progress_line(p), soft_wrap=True, highlight=False)
+
+    yield plain
+
+
 async def _run(feeder: Feeder, seconds: float | None) -> FeedReport:
     task = asyncio.ensure_future(feeder.run())
     loop = asyncio.get_running_loop()
@@ -83,13 +102,14 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Another seed is another city. The platform must have this city registered.")] = 1,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "demo",
     start: Annotated[
-        str | None, typer.Option(help="First instant of the city: ISO 8601 with offset, or now. Default: 36 hours ago.")
+        str | None, typer.Option(help="First instant of the city: ISO 8601 with offset, or now. Default: see --history-hours.")
     ] = None,
+    history_hours: Annotated[float, typer.Option(help="Without --start: how long ago the city starts.", min=0.0)] = 36.0,
     days: Annotated[float | None, typer.Option(help="Stop after so many days of the city. Default: never.", min=0.0)] = None,
     speed: Annotated[
         str, typer.Option(help="City seconds per second: max (as fast as the platform takes it), or a number; 1 is live.")
     ] = "1",
-    position: Annotated[
+    state: Annotated[
         Path | None, typer.Option(help="Remember here what was acknowledged; started again, the run goes on where it was.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Events per request, at most.", min=1, max=10_000)] = 500,
@@ -120,25 +140,20 @@ def simulate(
         )
         raise typer.Exit(2) from error
     now = wall_ms()
-    start_ms = _start_ms(start, now)
+    start_ms = _start_ms(start, history_hours, now)
     pace = _speed(speed)
     until = None if days is None else start_ms + int(days * DAY_MS)
     live_from = max(start_ms, now) if pace == 1 else None
     if until is not None and live_from is not None:
         live_from = min(live_from, until)
-    line = RichText("")
-    with Live(line, console=console, refresh_per_second=4) as live:
-
-        def show(p: Progress) -> None:
-            live.update(RichText(progress_line(p)))
-
-        try:
+    try:
+        with _shown(console) as show:
             feeder = Feeder(City(seed, size), url, token, start=start_ms, until=until, speed=pace, live_from=live_from,
-                            position=position, batch=batch, in_flight=in_flight, progress=show)  # fmt: skip
+                            position=state, batch=batch, in_flight=in_flight, progress=show)  # fmt: skip
             report = asyncio.run(_run(feeder, seconds))
-        except (FeedError, ValueError) as error:
-            console.print(f"[red]Stopped:[/] {error}")
-            raise typer.Exit(1) from error
+    except (FeedError, ValueError) as error:
+        console.print(f"[red]Stopped:[/] {error}")
+        raise typer.Exit(1) from error
     for odd in report.unexpected[:10]:
         console.print(
             f"expected {odd['expected']}, got {odd['status']}: {odd['type']} {odd['id']} of {odd['source']}: {odd['problem']}"
@@ -148,4 +163,4 @@ def simulate(
         f"({report.unexpected_count:,} unexpected), {report.retries:,} requests repeated"
     )
     if report.unexpected_count:
-        sys.exit(1)
+        raise typer.Exit(1)

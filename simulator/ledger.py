@@ -92,11 +92,11 @@ class Consumption:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """One crossing above the limit."""
+    """One ticket whose gross is above the limit. ``time``: of the gross weighing. A truck that unloads on a scale has two."""
 
     plate: str
     site: str
-    device: str
+    direction: str
     time: int
     mass_kg: int
     limit_kg: int
