@@ -66,8 +66,8 @@ class Family:
         writer: who may write it.
         key: partition key of the record in ``topic``: ``@source`` or a member of ``data``. Accepted families are keyed by
             source (dedup, chain and gap are local to a partition); derived ones by what their reader groups by.
-        routes: exchange topic to the record's new key there: ``@source`` or a member of ``data``. An empty text does not
-            route.
+        routes: exchange topic to the record's new key there: ``@source``, ``@site`` (of the scope that intake stamped) or a
+            member of ``data``. An empty text does not route.
         example: a whole CloudEvent (without id and time) whose source is a device of the demo.
         device_signed: whether devices sign it; never together with personal fields (a registry test refuses it).
     """

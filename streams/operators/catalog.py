@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from hengliu.events import topics
 from streams.kernel.operator import Operator
 from streams.operators.flows import Flows
+from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.silence import Silence
+from streams.operators.stock import Stock
 from streams.operators.tickets import Tickets
 
 __all__ = ["GROUPS", "Group"]
@@ -24,4 +27,9 @@ class Group:
     operators: tuple[Operator, ...]
 
 
-GROUPS: tuple[Group, ...] = (Group("vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows())),)
+GROUPS: tuple[Group, ...] = (
+    Group("vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows())),
+    Group("meter", (topics.BY_METER,), (Meters(),)),
+    Group("device", (topics.BY_DEVICE,), (Silence(),)),
+    Group("site", (topics.TICKET, topics.BY_SITE), (Stock(),)),
+)

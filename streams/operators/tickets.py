@@ -209,7 +209,7 @@ class Tickets:
             since=crossing.time,
             time=crossing.time,
             at=at,
-            known_at=crossing.known_at,
+            known_at=at,  # that nothing came is known when the clock says so, not when the crossing came
             cause=join_causes(crossing.causes),
             rule=_RULE,
             rule_version=crossing.rule_version,
@@ -285,7 +285,7 @@ def _register_ticket(reference: Reference, plate: str, gross: Crossing, tare_kg:
         identity=("register", gross.source, gross.id),
         time=gross.time,
         at=at,
-        known_at=gross.known_at,
+        known_at=at,
         data=_described(reference, plate, gross, gross, data),
         cause=join_causes(gross.causes),
         scope=gross.scope,

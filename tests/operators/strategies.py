@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from hengliu.events.envelope import iso_ms
-from hengliu.events.families.registry import RulePublished, SiteRegistered, VehicleRegistered
+from hengliu.events.families.registry import DeviceRegistered, RulePublished, SiteRegistered, VehicleRegistered
 from hengliu.events.family import EventData
 from tests.operators.laws import Input, in_receive_order
 
@@ -87,4 +87,98 @@ def tickets(draw: st.DrawFn) -> list[Input]:
                 "weighing.recorded", received, time, data, "/streams/tickets", f"t{number}", site, (site, site, division), known
             )
         )
+    return in_receive_order(found)
+
+
+METERS = ("wm-1", "em-1")
+METER_REFERENCE: Sequence[EventData] = (
+    DeviceRegistered(
+        device="wm-1", source="urn:x:wm-1", kind="meter", site="m01", quantity="water", register_digits=6, silence_after_s=7_200
+    ),
+)
+
+
+@st.composite
+def meter_readings(draw: st.DrawFn) -> list[Input]:
+    """Register and interval readings of two meters as they come: late, twice, falling, jumping, from two registers."""
+    received = BASE
+    found: list[Input] = []
+    levels = {m: draw(st.sampled_from([0, 990_000, 500_000])) for m in METERS}
+    for number in range(draw(st.integers(0, 24))):
+        received += draw(st.sampled_from([0, 0, 1_000, 15 * MINUTE, HOUR, HOUR, 5 * HOUR, 3 * DAY]))
+        time = received - draw(st.sampled_from([0, 0, 0, 1_000, HOUR, 2 * HOUR + 1, 4 * DAY, 400 * DAY]))
+        meter = draw(st.sampled_from(METERS))
+        unit = "L" if meter == "wm-1" else "kWh"
+        data: dict[str, object] = {"meter": meter, "quantity": "water" if meter == "wm-1" else "electricity", "unit": unit}
+        if draw(st.integers(0, 3)):
+            levels[meter] += draw(st.sampled_from([0, 0, 1, 17, 120, -3, -50, 9_000, -400_000, 400_000]))
+            levels[meter] = max(0, levels[meter]) % 1_000_000
+            data |= {"reading": "register", "value": str(levels[meter])}
+        else:
+            start = time // HOUR * HOUR
+            data |= {"reading": "interval", "value": draw(st.sampled_from(["0", "1.5", "2.125"])), "start": iso_ms(start)}
+            data |= {"end": iso_ms(start + draw(st.sampled_from([HOUR, HOUR, 2 * HOUR])))}
+        if draw(st.integers(0, 5)) == 0:
+            data["quality"] = "estimated"
+        found.append(Input("meter.read", received, time, data, f"urn:x:{meter}", f"r{number}", meter))
+    return in_receive_order(found)
+
+
+DEVICE_REFERENCE: Sequence[EventData] = (
+    DeviceRegistered(device="a", source="urn:x:a", kind="weighbridge", site="m01", silence_after_s=600),
+    DeviceRegistered(device="b", source="urn:x:b", kind="meter", site="m01", silence_after_s=3_600),
+    DeviceRegistered(device="c", source="urn:x:c", kind="camera", site="m01"),
+)
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> list[Input]:
+    """Heartbeats, power and network changes of watched and unwatched devices, with gaps around the limits."""
+    received = BASE
+    found: list[Input] = []
+    for number in range(draw(st.integers(0, 16))):
+        received += draw(st.sampled_from([0, 1, 1_000, 599_999, 600_000, 600_001, 3_600_000, 8 * HOUR]))
+        source = draw(st.sampled_from(["urn:x:a", "urn:x:a", "urn:x:b", "urn:x:c"]))
+        time = received - draw(st.sampled_from([0, 0, 5_000, DAY]))
+        data = {"kind": draw(st.sampled_from(["heartbeat", "power", "network"]))}
+        data["state"] = draw(st.sampled_from(["ok", "backup", "lost"]))
+        found.append(Input("device.reported", received, time, data, source, f"h{number}", source))
+    return in_receive_order(found)
+
+
+STOCK_REFERENCE: Sequence[EventData] = (
+    DeviceRegistered(device="b1", source="urn:x:b1", kind="belt-scale", site="m01", belt_role="produced"),
+    DeviceRegistered(device="b2", source="urn:x:b2", kind="belt-scale", site="m01", belt_role="consumed"),
+    DeviceRegistered(device="b3", source="urn:x:b3", kind="belt-scale", site="m01", belt_role="transfer"),
+)
+
+
+@st.composite
+def stock_inputs(draw: st.DrawFn) -> list[Input]:
+    """Tickets, belts and surveys of one site, in any order of event time, often at the same one."""
+    received = BASE
+    found: list[Input] = []
+    totals = dict.fromkeys(("b1", "b2", "b3"), 1_000)
+    for number in range(draw(st.integers(0, 16))):
+        received += draw(st.sampled_from([0, 1, 1_000, HOUR, 9 * HOUR]))
+        time = received - draw(st.sampled_from([0, 0, HOUR, HOUR, 30 * HOUR, 10 * DAY, -2 * DAY]))
+        kind = draw(st.sampled_from(["ticket", "ticket", "survey", "belt"]))
+        commodity = draw(st.sampled_from(["raw", "raw", "cleaned"]))
+        if kind == "ticket":
+            data: dict[str, object] = {
+                "direction": draw(st.sampled_from(["in", "out"])), "net_kg": draw(st.integers(500, 40_000)),
+                "gross_time": iso_ms(time), "commodity": commodity,
+            }  # fmt: skip
+            found.append(Input("weighing.recorded", received, received, data, "/streams/tickets", f"t{number}"))
+        elif kind == "survey":
+            site = draw(st.sampled_from(["m01", "m01", "m01", "p01"]))
+            data = {"site": site, "commodity": commodity, "mass_kg": draw(st.integers(0, 10**6))}
+            found.append(Input("stock.surveyed", received, time, data, "urn:x:yard", f"s{number}"))
+        else:
+            belt = draw(st.sampled_from(["b1", "b2", "b3"]))
+            totals[belt] += draw(st.integers(0, 5_000))
+            if draw(st.integers(0, 7)) == 0:
+                totals[belt] = 0
+            data = {"belt": belt, "total_kg": totals[belt], "commodity": commodity}
+            found.append(Input("belt.metered", received, time, data, f"urn:x:{belt}", f"b{number}"))
     return in_receive_order(found)

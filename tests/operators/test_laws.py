@@ -11,10 +11,26 @@ from hengliu.events.family import EventData
 from streams.kernel.operator import Operator
 from streams.operators.catalog import GROUPS
 from streams.operators.flows import Flows
+from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.registers import RegisterPolicy
+from streams.operators.silence import Silence
+from streams.operators.stock import Stock
 from streams.operators.tickets import Tickets
 from tests.operators.laws import Input, check_laws, cuts, run
-from tests.operators.strategies import BASE, DAY, WEIGHING_REFERENCE, tickets, weighings
+from tests.operators.strategies import (
+    BASE,
+    DAY,
+    DEVICE_REFERENCE,
+    METER_REFERENCE,
+    STOCK_REFERENCE,
+    WEIGHING_REFERENCE,
+    meter_readings,
+    reports,
+    stock_inputs,
+    tickets,
+    weighings,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,10 @@ CASES = {
     "tickets": Case((Tickets(),), weighings(), WEIGHING_REFERENCE),
     "overload": Case((Overload(),), tickets(), WEIGHING_REFERENCE),
     "flows": Case((Flows(),), tickets()),
+    "meters": Case((Meters(),), meter_readings(), METER_REFERENCE),
+    "meters keeping few": Case((Meters(RegisterPolicy(keep=4)),), meter_readings(), METER_REFERENCE),
+    "silence": Case((Silence(),), reports(), DEVICE_REFERENCE),
+    "stock": Case((Stock(),), stock_inputs(), STOCK_REFERENCE),
     "vehicle": Case((Tickets(), Overload(), Flows()), weighings(), WEIGHING_REFERENCE),
 }
 
