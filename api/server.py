@@ -7,6 +7,8 @@ below add, per connection:
 * ``header_timeout_s`` from the connection (or the first byte of a next request) to the end of the headers, then 408;
 * ``write_timeout_s`` for a client that does not read;
 * ``max_connections``: one more is answered 503 with Retry-After, and far more are dropped at once;
+* an answer given before the request was read to its end is followed by ``linger_s`` of reading and dropping, because a
+  connection closed with unread data is reset, and the reset takes the answer away from the client;
 * faults of the HTTP syntax answered as problem documents (431 when the headers are too long).
 
 Time limits of the body are the reading handler's (``api.ingest.read_body``), which knows whose body it is.
@@ -49,6 +51,8 @@ class ServerLimits:
     header_bytes: int = 16_384
     header_timeout_s: float = 10.0
     write_timeout_s: float = 30.0
+    linger_s: float = 2.0
+    linger_bytes: int = 16 * 1024 * 1024
     keep_alive_s: int = 15
     shutdown_s: int = 5
     """How long a running request may go on after the stop was asked."""
@@ -77,6 +81,38 @@ class _WriteTimeout:
             self._timer = None
 
 
+class _Lingering:
+    """A transport whose ``close`` first lets the peer finish, when it is still sending."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: "_LimitedHttp") -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._dropped = 0
+        self.lingering = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        protocol, transport = self._protocol, self._transport
+        if self.is_closing() or not protocol.unread() or not transport.can_write_eof():
+            transport.close()
+            return
+        self.lingering = True
+        transport.write_eof()
+        transport.resume_reading()
+        protocol.loop.call_later(protocol.limits.linger_s, transport.abort)
+
+    def drop(self, size: int) -> None:
+        """Count what arrives while lingering."""
+        self._dropped += size
+        if self._dropped > self._protocol.limits.linger_bytes:
+            self._transport.abort()
+
+
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
     refusal = Refusal(Problem("too-many-connections", {"seconds": "1"}), retry_after_s=1, close=True)
     await problem_response(refusal, "zh")(scope, receive, send)
@@ -102,7 +138,8 @@ class _LimitedHttp(H11Protocol):
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._lingering = _Lingering(transport, self)
+        super().connection_made(cast("asyncio.Transport", self._lingering))
         open_now = len(self.connections)
         self.meters.set("http_connections", open_now)
         if open_now > self.limits.max_connections:
@@ -120,7 +157,18 @@ class _LimitedHttp(H11Protocol):
         super().connection_lost(exc)
         self.meters.set("http_connections", len(self.connections))
 
+    def unread(self) -> bool:
+        """Whether the peer may be in the middle of a request."""
+        return self.transport.get_protocol() is self and self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+
+    def eof_received(self) -> None:
+        if self._lingering.lingering:
+            self._lingering.abort()
+
     def data_received(self, data: bytes) -> None:
+        if self._lingering.lingering:
+            self._lingering.drop(len(data))
+            return
         self._received = True
         super().data_received(data)
         upgraded = self.transport.get_protocol() is not self

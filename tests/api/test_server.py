@@ -142,6 +142,7 @@ async def test_a_client_that_never_reads_is_dropped() -> None:
     assert meters.value("http_connections_refused_total", {"reason": "slow-reader"}) == 1
 
 
+@pytest.mark.logs_errors
 async def test_stopping_ends_within_its_deadline_though_a_client_hangs() -> None:
     async def forever(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
@@ -153,3 +154,48 @@ async def test_stopping_ends_within_its_deadline_though_a_client_hangs() -> None
         began = loop.time()
         await server.stop()
         assert loop.time() - began < 4
+
+
+async def refuse_unread(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", b"2"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+async def _send_much(port: int) -> int:
+    """Send a large body without looking, then read. Returns the status; raises ConnectionError when it was lost."""
+    async with wire(port) as w:
+        await w.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
+        for _ in range(50):
+            await w.send(b"x" * 100_000)
+            await asyncio.sleep(0.001)
+        return (await w.answer()).status
+
+
+async def test_an_answer_before_the_end_of_the_body_reaches_a_client_that_is_still_sending() -> None:
+    async with serve(refuse_unread) as server:
+        assert [await _send_much(server.port) for _ in range(5)] == [401] * 5
+
+
+async def test_without_lingering_such_an_answer_is_lost() -> None:
+    async with serve(refuse_unread, limits=ServerLimits(linger_bytes=0)) as server:
+        lost = 0
+        for _ in range(5):
+            try:
+                await _send_much(server.port)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                lost += 1
+        assert lost
+
+
+async def test_lingering_ends() -> None:
+    async with serve(refuse_unread, limits=ServerLimits(linger_s=0.3)) as server, wire(server.port) as w:
+        await w.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
+        assert (await w.answer()).status == 401
+        await asyncio.sleep(0.6)
+        for _ in range(100):
+            try:
+                await w.send(b"x" * 100_000)
+            except ConnectionError:
+                return
+        raise AssertionError("the server still reads")
