@@ -1,7 +1,8 @@
 """A registered site with devices, on a real local log, for the tests of intake."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ async def records(
 
 def decoded(value: bytes) -> Mapping[str, Any]:
     return msgspec.json.decode(value, type=dict[str, Any])
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until a condition holds, or fail."""
+    for _ in range(int(seconds / 0.005)):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"did not come true in {seconds} s")
 
 
 @contextlib.asynccontextmanager

@@ -72,6 +72,7 @@ _steps = st.lists(
         st.tuples(st.just("restart"), st.just(""), st.just(""), st.just(0)),
         st.tuples(st.just("days"), st.just(""), st.just(""), st.sampled_from([1, 20, 33])),
     ),
+    min_size=10,
     max_size=200,
 )
 
