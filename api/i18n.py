@@ -11,6 +11,7 @@ a dash, never as zero.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -25,6 +26,7 @@ __all__ = [
     "TEXTS",
     "WARNINGS",
     "ZONE",
+    "WarningWords",
     "count",
     "decimal_text",
     "duration",
@@ -92,7 +94,7 @@ TEXTS: Mapping[str, Text] = {
     "kpi.crossings": Text("次", ""),
     "unit.t": Text("吨", "t"),
     "panel.hours": Text("每小时发出煤量", "Coal dispatched per hour"),
-    "panel.hours.note": Text("按煤种，最近 24 小时", "by coal type, last 24 hours"),
+    "panel.hours.note": Text("吨，按煤种，最近 24 小时", "tonnes by coal type, last 24 hours"),
     "panel.districts": Text("各区今日收发", "Districts today"),
     "panel.districts.note": Text("收入与发出", "received and dispatched"),
     "panel.weighings": Text("过磅实况", "Weighings arriving"),
@@ -100,7 +102,7 @@ TEXTS: Mapping[str, Text] = {
     "panel.stocks": Text("各场所库存", "Stock per site"),
     "panel.stocks.note": Text("账面库存，按煤种", "book stock by coal type"),
     "panel.load": Text("负荷曲线", "Load curve"),
-    "panel.load.note": Text("最近 24 小时平均负荷", "average load, last 24 hours"),
+    "panel.load.note": Text("最近 24 小时", "last 24 hours"),
     "panel.warnings": Text("预警", "Warnings"),
     "panel.warnings.note": Text("未解除，严重者在前", "open, most severe first"),
     "panel.time": Text("数据时间", "Data time"),
@@ -201,7 +203,8 @@ TEXTS: Mapping[str, Text] = {
     "filter.rule": Text("规则", "Rule"),
     "filter.open": Text("仅未解除", "Open only"),
     "filter.as_of": Text("截至（已知时间）", "As known at"),
-    "filter.time.hint": Text("如 2026-03-01 08:00", "such as 2026-03-01 08:00"),
+    "filter.more": Text("更多条件", "More filters"),
+    "filter.time.hint": Text("2026-03-01 08:00", "2026-03-01 08:00"),
     "slot.0": Text("原始区间", "Intervals as read"),
     "slot.15": Text("15 分钟", "15 minutes"),
     "slot.30": Text("30 分钟", "30 minutes"),
@@ -358,31 +361,130 @@ TEXTS: Mapping[str, Text] = {
 }
 """Page texts by key. Keys that JavaScript uses are listed in ``api.pages.SCRIPT_TEXTS``."""
 
-WARNINGS: Mapping[str, tuple[Text, Text]] = {
-    "overload": (
+
+@dataclass(frozen=True, slots=True)
+class WarningWords:
+    """Words of one warning code: its short name, and sentences.
+
+    Of several sentences the first counts whose parameters the event has (what stands in a warning may differ between raised
+    and cleared); without any, the name stands alone.
+    """
+
+    name: Text
+    sentences: tuple[Text, ...]
+
+
+WARNINGS: Mapping[str, WarningWords] = {
+    "overload": WarningWords(
         Text("超限", "Overload"),
-        Text(
-            "{subject} 毛重 {gross_kg:t} 吨，{axles} 轴限 {limit_kg:t} 吨，超 {over_kg:t} 吨",
-            "{subject} weighed {gross_kg:t} t gross; the limit for {axles} axles is {limit_kg:t} t, {over_kg:t} t over",
+        (
+            Text(
+                "{subject} 毛重 {gross_kg:t} 吨，{axles} 轴限 {limit_kg:t} 吨，超 {over_kg:t} 吨",
+                "{subject} weighed {gross_kg:t} t gross; the limit for {axles} axles is {limit_kg:t} t, {over_kg:t} t over",
+            ),
         ),
     ),
-    "tare-missing": (
+    "tare-missing": WarningWords(
         Text("缺皮重", "Tare missing"),
-        Text(
-            "{subject} 于 {weighed_at:time} 过磅 {mass_kg:t} 吨，未见皮重，不能成单",
-            "{subject} weighed {mass_kg:t} t at {weighed_at:time}; no tare followed, so there is no ticket",
+        (
+            Text(
+                "{subject} 于 {weighed_at:time} 过磅 {mass_kg:t} 吨，未见皮重，不能成单",
+                "{subject} weighed {mass_kg:t} t at {weighed_at:time}; no tare followed, so there is no ticket",
+            ),
         ),
     ),
-    "gross-missing": (
+    "gross-missing": WarningWords(
         Text("缺毛重", "Gross missing"),
-        Text(
-            "{subject} 于 {weighed_at:time} 空车过磅 {mass_kg:t} 吨，未见毛重",
-            "{subject} weighed {mass_kg:t} t empty at {weighed_at:time}; no gross followed",
+        (
+            Text(
+                "{subject} 于 {weighed_at:time} 空车过磅 {mass_kg:t} 吨，未见毛重",
+                "{subject} weighed {mass_kg:t} t empty at {weighed_at:time}; no gross followed",
+            ),
+        ),
+    ),
+    "device-silent": WarningWords(
+        Text("设备静默", "Device silent"),
+        (
+            Text(
+                "{subject} 自 {since:time} 起没有数据，超过 {silence_after_s:seconds}",
+                "Nothing from {subject} since {since:time}, longer than {silence_after_s:seconds}",
+            ),
+            Text("{subject} 自 {since:time} 起静默", "{subject} was silent from {since:time}"),
+        ),
+    ),
+    "power-lost": WarningWords(
+        Text("供电异常", "Power"),
+        (Text("{subject} 供电：{state:report}", "{subject}: power supply {state:report}"),),
+    ),
+    "network-lost": WarningWords(
+        Text("网络异常", "Network"),
+        (Text("{subject} 网络：{state:report}", "{subject}: network {state:report}"),),
+    ),
+    "meter-replaced": WarningWords(
+        Text("疑似换表", "Meter replaced"),
+        (
+            Text(
+                "{subject} 表底由 {before:decimal} 变为 {after:decimal} {unit:unit}，按换表处理",
+                "The register of {subject} went from {before:decimal} to {after:decimal} {unit:unit}; taken for a new meter",
+            ),
+        ),
+    ),
+    "totaliser-reset": WarningWords(
+        Text("累计清零", "Totaliser reset"),
+        (
+            Text(
+                "{subject} 累计由 {before:t} 变为 {after:t} 吨，按清零处理",
+                "The totaliser of {subject} went from {before:t} to {after:t} t; taken for a reset",
+            ),
+        ),
+    ),
+    "register-interleaved": WarningWords(
+        Text("表底交错", "Registers interleaved"),
+        (
+            Text(
+                "{subject} 交替上传 {registers} 个表底：{values} {unit:unit}",
+                "{subject} sends {registers} registers in turn: {values} {unit:unit}",
+            ),
+            Text(
+                "{subject} 的表底 {ended} {unit:unit} 不再出现", "Register {ended} {unit:unit} of {subject} is no longer sent"
+            ),
+        ),
+    ),
+    "reading-implausible": WarningWords(
+        Text("读数可疑", "Implausible reading"),
+        (
+            Text(
+                "{subject} 有 {readings} 个读数与前后不符，未计入：{values} {unit:unit}",
+                "{readings} readings of {subject} fit neither before nor after and are not counted: {values} {unit:unit}",
+            ),
+        ),
+    ),
+    "late-beyond-horizon": WarningWords(
+        Text("过迟", "Too late"),
+        (
+            Text(
+                "{subject} 有 {readings:count} 个读数到达过迟，未能计入",
+                "{readings:count} readings of {subject} came too late to be counted",
+            ),
+            Text(
+                "{subject} {commodity:commodity} 有 {surveys:count} 次盘点到达过迟，最近一次 {mass_kg:t} 吨",
+                "{surveys:count} surveys of {commodity:commodity} at {subject} came too late, the latest of {mass_kg:t} t",
+            ),
+        ),
+    ),
+    "meter-gap": WarningWords(
+        Text("读数中断", "Readings interrupted"),
+        (
+            Text(
+                "{subject} 自 {since:time} 起 {seconds:seconds} 没有读数，其间用量为估算",
+                "No readings of {subject} for {seconds:seconds} from {since:time}; consumption in between is estimated",
+            ),
+            Text("{subject} 自 {since:time} 起的中断已补读", "The readings of {subject} missing from {since:time} have come"),
         ),
     ),
 }
-"""Warning code to its short name and its sentence. ``subject`` and the names of ``site``, ``enterprise`` and ``division`` may
-stand beside the event's parameters. A test holds that every code that an operator raises stands here."""
+"""Warning code to its words. ``subject``, ``since`` and the names of ``site``, ``enterprise`` and ``division`` may stand beside
+the event's parameters. A test holds that every code that an operator raises stands here."""
 
 
 def page_text(key: str, language: str, **parameters: object) -> str:
@@ -475,7 +577,7 @@ _PLACES: Mapping[str, Callable[[object, str], str]] = {
     "direction": lambda value, language: name_of("direction", str(value), language),
     "quantity": lambda value, language: name_of("quantity", str(value), language),
     "unit": lambda value, language: name_of("unit", str(value), language),
-    "device": lambda value, language: name_of("device_kind", str(value), language),
+    "report": lambda value, language: name_of("report_state", str(value), language),
 }
 """Kinds of places. A value that its kind cannot read is shown as it came."""
 
@@ -501,8 +603,11 @@ def fill(template: str, parameters: Mapping[str, object], language: str) -> str:
 
 def warning_text(code: str, parameters: Mapping[str, object], language: str) -> tuple[str, str]:
     """Short name and sentence of a warning. An unknown code is shown with its parameters: a missing text hides nothing."""
-    known = WARNINGS.get(code)
-    if known is None:
-        return code, ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items()))
-    name, sentence = known
-    return name.in_language(language), fill(sentence.in_language(language), parameters, language)
+    words = WARNINGS.get(code)
+    if words is None:
+        return code, ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items()) if value not in ("", None))
+    for sentence in words.sentences:
+        template = sentence.in_language(language)
+        if all(parameters.get(name) not in (None, "") for name, _ in _PLACE.findall(template)):
+            return words.name.in_language(language), fill(template, parameters, language)
+    return words.name.in_language(language), ""

@@ -13,13 +13,13 @@ import binascii
 import gzip
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import urlencode
 
 import jinja2
@@ -31,13 +31,14 @@ from api import i18n
 from api.access import reading_scope, require_reader
 from api.deps import Deps
 from api.encode import dumps
-from api.i18n import DASH, LANGUAGES, TEXTS, ZONE, page_text, warning_text
+from api.i18n import DASH, LANGUAGES, TEXTS, WARNINGS, ZONE, page_text, warning_text
 from api.problems import ALL_PROBLEMS, Refusal, render
 from api.screen import PANELS, Names, Reader, Shared, day_text, read_names, with_names
 from hengliu.events.envelope import ms_of
 from hengliu.events.family import Family
 from hengliu.ports.warehouse import WarehouseError
-from hengliu.reference.codes import CODES, name_of
+from hengliu.reference.codes import CODES, list_of, name_of
+from hengliu.reference.problems import PROBLEMS
 from hengliu.rights import Principal, Scope
 from projections.queries.query import NamedQuery, QueryError, QueryParameter
 
@@ -82,7 +83,7 @@ class TablePage:
         name: path (``/name``), and key of its texts (``nav.name``, ``page.name.intro``).
         query: named query.
         columns: columns in order; empty: all that the query has.
-        filters: parameters offered as filters, in order; empty: all that the query takes but ``as_of`` and ``now``.
+        filters: parameters shown first, in order; the query's others unfold below.
         defaults: values of filters that were not given.
         template: its template.
         navigation: whether it stands in the main navigation.
@@ -106,6 +107,7 @@ PAGES: tuple[TablePage, ...] = (
         "weighings",
         "weighings",
         ("time", "plate", "mass_kg", "axles", "commodity", "use", "site", "enterprise", "division", "source", "known_at"),
+        ("from", "to", "plate", "site", "commodity"),
     ),
     TablePage(
         "tickets",
@@ -114,10 +116,11 @@ PAGES: tuple[TablePage, ...] = (
             *("gross_time", "plate", "direction", "gross_kg", "tare_kg", "net_kg", "tare_source", "commodity", "use"),
             *("origin", "destination", "site", "enterprise", "division", "tare_time", "known_at"),
         ),
+        ("from", "to", "plate", "site", "direction", "commodity"),
     ),
-    TablePage("flows", "flows"),
-    TablePage("load-curves", "load-curves"),
-    TablePage("stocks", "stocks"),
+    TablePage("flows", "flows", (), ("from", "to", "division", "commodity", "direction", "group")),
+    TablePage("load-curves", "load-curves", (), ("from", "to", "meter", "quantity", "slot")),
+    TablePage("stocks", "stocks", (), ("site", "enterprise", "division", "commodity")),
     TablePage(
         "warnings",
         "warnings",
@@ -125,8 +128,9 @@ PAGES: tuple[TablePage, ...] = (
             *("severity", "code", "text", "state", "subject", "site", "enterprise", "division", "since", "time"),
             *("rule", "rule_version"),
         ),
+        ("from", "to", "state", "severity", "code", "site"),
     ),
-    TablePage("quarantine", "quarantine", template="quarantine.html"),
+    TablePage("quarantine", "quarantine", (), ("from", "to", "reason", "principal"), template="quarantine.html"),
 )
 """The explicit list of table pages."""
 
@@ -165,14 +169,33 @@ PLACES: Final = {
 }
 """Column to the member of ``Names`` that names its values."""
 
-LISTS: Final = {"state": "warning_state", "kind": "device_kind"}
-"""Column to code list, where the two are not named alike."""
+
+def code_lists(query: NamedQuery, family: Family | None) -> dict[str, str]:
+    """Column to code list: by the closed type that the family declares for the member, else by the member's name."""
+    lists = {column.name: column.name for column in query.columns if column.name in CODES}
+    if family is not None:
+        for name, declared in family.data.model_fields.items():
+            codes = literal_codes(declared.annotation)
+            lists.pop(name, None)
+            if codes and (found := list_of(name, codes)):
+                lists[name] = found
+    if query.name == "warnings":
+        lists["state"] = "warning_state"
+    return lists
+
+
+def literal_codes(annotation: object) -> tuple[str, ...]:
+    """Codes of a ``Literal`` of texts, optional or not; empty for any other type."""
+    if get_origin(annotation) is Literal:
+        return tuple(code for code in get_args(annotation) if isinstance(code, str))
+    return next((codes for part in get_args(annotation) if (codes := literal_codes(part))), ())
+
 
 WIDE: Final = frozenset({"text", "citation", "parameters"})
 LONG: Final = frozenset({"id", "source", "cause", "corrects", "digest", "photo_digest", "warning", "payload_base64"})
 
 
-def cell(name: str, value: object, names: Names, language: str, lists: Mapping[str, str] = LISTS) -> Cell:
+def cell(name: str, value: object, names: Names, language: str, lists: Mapping[str, str]) -> Cell:
     """How a value of a column reads. None is a dash: missing is not zero."""
     if value is None or value == "":
         return Cell(DASH, "missing")
@@ -198,7 +221,7 @@ def cell(name: str, value: object, names: Names, language: str, lists: Mapping[s
         return Cell(name_of("severity", text, language), f"tag tag-{text}")
     if name == "plate" or name.endswith("_plate"):
         return Cell(text, "plate")
-    code_list = lists.get(name, name)
+    code_list = lists.get(name, "")
     if text in CODES.get(code_list, {}):
         return Cell(name_of(code_list, text, language))
     if name in LONG:
@@ -242,6 +265,8 @@ class Filter:
 
 NO_FILTER: Final = frozenset({"now"})
 LAST_FILTER: Final = "as_of"
+LEADING_FILTERS: Final = 5
+"""So many filters are shown where a page does not list its own; the rest unfolds."""
 
 
 def parse_time(text: str, *, end: bool = False) -> int:
@@ -264,34 +289,49 @@ def filter_label(parameter: QueryParameter, language: str) -> str:
     return page_text(key, language) if key in TEXTS else parameter.title.in_language(language)
 
 
-def option_label(name: str, code: str, names: Names, language: str) -> str:
+def option_label(name: str, code: str, names: Names, lists: Mapping[str, str], language: str) -> str:
     """The name of a choice: of a registered place, a code list, or a text ``<parameter>.<choice>``."""
     if name in PLACES:
         known: Mapping[str, str] = getattr(names, PLACES[name])
         return known.get(code, code)
     key = f"{name}.{code}"
-    return page_text(key, language) if key in TEXTS else name_of(LISTS.get(name, name), code, language)
+    if key in TEXTS:
+        return page_text(key, language)
+    if name == "code" and code in WARNINGS:
+        return WARNINGS[code].name.in_language(language)
+    if name == "reason" and code in PROBLEMS:
+        return PROBLEMS[code].title.in_language(language)
+    return name_of(lists.get(name, name), code, language)
 
 
-def make_filter(parameter: QueryParameter, value: str, names: Names, language: str, *, invalid: bool = False) -> Filter:
+def make_filter(
+    parameter: QueryParameter, value: str, names: Names, lists: Mapping[str, str], language: str, *, invalid: bool = False
+) -> Filter:
     name = parameter.name
     label = filter_label(parameter, language)
     if parameter.kind == "time":
         return Filter(name, label, "time", value, invalid=invalid)
-    chosen = value.split(",")
-    codes: list[str] = list(parameter.choices or {})
-    if not codes and name in PLACES:
-        codes = sorted(getattr(names, PLACES[name]), key=lambda code: option_label(name, code, names, language))
-    elif not codes and parameter.kind in ("text", "texts"):
-        codes = list(CODES.get(LISTS.get(name, name), {}))
-    if not codes:
+
+    def named(codes: Iterable[str]) -> list[tuple[str, str]]:
+        return [(code, option_label(name, code, names, lists, language)) for code in codes]
+
+    pairs = named(parameter.choices or {})
+    if not pairs and name in PLACES:
+        pairs = sorted(named(getattr(names, PLACES[name])), key=lambda pair: pair[1])
+    elif not pairs and name == "code":
+        pairs = named(WARNINGS)
+    elif not pairs and name == "reason":
+        pairs = named(code for code, problem in PROBLEMS.items() if not problem.status)
+    elif not pairs:
+        pairs = named(CODES.get(lists.get(name, ""), {}))
+    if not pairs:
         return Filter(name, label, "text", value, invalid=invalid)
     if parameter.kind == "subset":
-        options = tuple(Option(code, option_label(name, code, names, language), code in chosen) for code in codes)
-        return Filter(name, label, "several", value, options)
-    if value and value not in codes:
-        codes.append(value)  # several at once, or one that is not registered: kept as given
-    options = tuple(Option(code, option_label(name, code, names, language), code == value) for code in codes)
+        chosen = value.split(",")
+        return Filter(name, label, "several", value, tuple(Option(code, text, code in chosen) for code, text in pairs))
+    if value and value not in dict(pairs):
+        pairs.append((value, value))  # several at once, or one that is not registered: kept as given
+    options = tuple(Option(code, text, code == value) for code, text in pairs)
     return Filter(name, label, "choice", value, options, required=bool(parameter.default))
 
 
@@ -333,7 +373,8 @@ MEDIA_TYPES: Final = {
 }
 
 
-def read_static(folder: Path) -> dict[str, StaticFile]:
+@cache
+def read_static(folder: Path) -> Mapping[str, StaticFile]:
     """All files of a folder by relative path, compressed once: 1.6 MB in memory, and no request compresses anything."""
     files = {}
     for path in sorted(folder.rglob("*")):
@@ -380,6 +421,17 @@ def wants_page(request: Request) -> bool:
     return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
 
 
+@cache
+def read_templates(folder: Path) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 class Site:
     """Templates, static files and shared readings of one platform process."""
 
@@ -387,13 +439,7 @@ class Site:
         self.deps = deps
         self.static = read_static(folder / "static")
         self.shared = Shared()
-        self.templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(folder / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self.templates = read_templates(folder / "templates")
 
     def static_url(self, name: str) -> str:
         file = self.static.get(name)
@@ -469,11 +515,9 @@ class Reading:
 
 
 def offered_filters(declared: TablePage, query: NamedQuery) -> tuple[QueryParameter, ...]:
-    """The filters of a page: those it lists, else times first, then the query's own, then ``as_of``."""
+    """The filters of a page: times and what it lists first, then the query's others, then ``as_of``."""
     accepted = query.accepted
-    if declared.filters:
-        return tuple(accepted[name] for name in declared.filters)
-    first = [name for name in ("from", "to") if name in accepted]
+    first = [name for name in (declared.filters or ("from", "to")) if name in accepted]
     own = [name for name in accepted if name not in (*first, LAST_FILTER, *NO_FILTER)]
     return tuple(accepted[name] for name in (*first, *own, LAST_FILTER))
 
@@ -577,14 +621,17 @@ def router(deps: Deps) -> APIRouter:
         except QueryError as error:
             invalid, problem = error.parameter, error.text.in_language(language)
         rows = list(page.rows) if page else []
-        filters = [make_filter(p, values[p.name], names, language, invalid=p.name == invalid) for p in offered]
+        labels = family or deps.catalog.families.get(FAMILY_OF.get(declared.query, ""))
+        lists = code_lists(query, labels)
+        filters = [make_filter(p, values[p.name], names, lists, language, invalid=p.name == invalid) for p in offered]
+        leading = len(declared.filters) or LEADING_FILTERS
         if family is not None:
             title = family.title.in_language(language)
             intro = page_text("page.events.intro", language, type=family.type)
         else:
             title = page_text(f"nav.{declared.name}", language)
             intro = page_text(f"page.{declared.name}.intro", language)
-        columns = table_columns(declared, query, family, values, language)
+        columns = table_columns(declared, query, family, labels, values, language)
         known = [row["known_at"] for row in rows if isinstance(row.get("known_at"), datetime)]
         return site.page(
             request,
@@ -592,12 +639,14 @@ def router(deps: Deps) -> APIRouter:
             400 if problem else 200,
             title=title,
             intro=intro,
-            filters=filters,
+            filters=filters[:leading],
+            more_filters=filters[leading:],
+            more_open=any(given.get(f.name) or f.invalid for f in filters[leading:]),
             filtered=any(given.get(p.name) for p in offered),
             problem=problem,
             span=default_span(query, values, language),
             columns=columns,
-            rows=[[render_cell(column.name, row, names, language) for column in columns] for row in rows],
+            rows=[[render_cell(column.name, row, names, lists, language) for column in columns] for row in rows],
             items=[quarantine_item(row, deps, language) for row in rows] if declared.name == "quarantine" else [],
             next=with_parameters(request, cursor=page.next) if page and page.next else "",
             paged=cursor is not None,
@@ -652,7 +701,12 @@ NUMBERS: Final = frozenset({"integer", "decimal", "number"})
 
 
 def table_columns(
-    declared: TablePage, query: NamedQuery, family: Family | None, values: Mapping[str, str], language: str
+    declared: TablePage,
+    query: NamedQuery,
+    family: Family | None,
+    labels: Family | None,
+    values: Mapping[str, str],
+    language: str,
 ) -> list[Column]:
     """The page's columns with their labels: the family's, the page's own, else the query's titles."""
     known = {column.name: column for column in query.columns}
@@ -668,7 +722,7 @@ def table_columns(
         middle = [name for name in names if name not in ("time", *last, *scope)]
         names = ["time", *middle, *(n for n in scope if n in names), *(n for n in last if n in names)]
     return [
-        Column(name, column_label(declared, query, family, name, language), name in known and known[name].kind in NUMBERS)
+        Column(name, column_label(declared, query, labels, name, language), name in known and known[name].kind in NUMBERS)
         for name in names
     ]
 
@@ -690,21 +744,33 @@ def in_tonnes(label: str) -> str:
     return label.replace("（千克）", "（吨）").replace("(kg)", "(t)").replace("(千克)", "（吨）")
 
 
-def render_cell(name: str, row: Mapping[str, Any], names: Names, language: str) -> Cell:
+def render_cell(name: str, row: Mapping[str, Any], names: Names, lists: Mapping[str, str], language: str) -> Cell:
     """A cell whose value may depend on the rest of the row."""
     if name == "text":
         return Cell(warning_text(row["code"], with_names(dict(row), names), language)[1], "wrap")
     if name == "code" and "severity" in row:
         return Cell(warning_text(str(row["code"]), {}, language)[0])
-    if name == "state" and row.get("state") is not None and "severity" in row:
-        return cell("state", row["state"], names, language)
     if name == "mass_kg" and row.get("known") is False:
         return Cell(
             page_text("stock.unknown", language),
             "number unknown",
             title=page_text("stock.changed", language, mass_kg=row[name]),
         )
-    return cell(name, row.get(name), names, language, {} if "severity" not in row else LISTS)
+    if name == "subject":
+        return Cell(str(with_names(dict(row), names)["subject"]), title=str(row[name]))
+    return cell(name, row.get(name), names, language, lists)
+
+
+FAMILY_OF: Final = {
+    "weighings": "weighing.measured",
+    "tickets": "weighing.recorded",
+    "flows": "flow.summed",
+    "load-curves": "consumption.recorded",
+    "stocks": "stock.moved",
+    "warnings": "warning.raised",
+    "quarantine": "event.refused",
+}
+"""Query to the family whose labels and code lists its columns carry."""
 
 
 def json_url(declared: TablePage, family: Family | None, offered: Sequence[QueryParameter], values: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ data. An absent figure is null, never 0.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -57,6 +58,8 @@ class Names:
     divisions: Mapping[str, str] = field(default_factory=dict)
     inside: tuple[str, ...] = ()
     meters: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Event source to kind and device."""
     city: str = ""
 
 
@@ -77,6 +80,7 @@ async def read_names(reader: Reader) -> Names:
     sites = await reader.run("sites", {}, 1000)
     districts = await reader.run("districts", {}, 1000)
     meters = await reader.run("meters", {}, 1000)
+    devices = await reader.run("devices", {}, 1000)
     site_names = {str(row["site"]): _name(row, "site", language) for row in sites}
     inside = [row for row in districts if row.get("inside")]
     city = next((_name(row, "division", language) for row in inside if str(row["division"]).endswith("00")), "")
@@ -85,18 +89,28 @@ async def read_names(reader: Reader) -> Names:
         sites=site_names,
         divisions={str(row["division"]): _name(row, "division", language) for row in districts},
         inside=tuple(sorted(str(row["division"]) for row in inside if not str(row["division"]).endswith("00"))),
-        meters={str(row["meter"]): _meter_name(row, site_names, language) for row in meters},
+        meters=_meter_names(meters, site_names, language),
+        devices={
+            str(row["source"]): f"{name_of('device_kind', str(row['kind']), language)} {row['device']}" for row in devices
+        },
         city=city,
     )
 
 
-def _meter_name(row: Row, sites: Mapping[str, str], language: str) -> str:
-    site = str(row.get("site") or "")
-    quantity = row.get("quantity")
-    head = " · ".join(
-        part for part in (sites.get(site, site), name_of("quantity", str(quantity), language) if quantity else "") if part
-    )
-    return f"{head} ({row['meter']})" if head else str(row["meter"])
+def _meter_names(rows: list[Row], sites: Mapping[str, str], language: str) -> dict[str, str]:
+    """Site and quantity; with the meter's own id where a site has several of one quantity, or its site is not known."""
+    heads: dict[str, str] = {}
+    for row in rows:
+        site = str(row.get("site") or "")
+        if site in sites and row.get("quantity"):
+            heads[str(row["meter"])] = f"{sites[site]} · {name_of('quantity', str(row['quantity']), language)}"
+    times = Counter(heads.values())
+    names = {}
+    for row in rows:
+        meter = str(row["meter"])
+        head = heads.get(meter, "")
+        names[meter] = head if times[head] == 1 and head else f"{head} ({meter})" if head else meter
+    return names
 
 
 def _colour(code: str) -> int:
@@ -120,7 +134,7 @@ async def _open_warnings(reader: Reader) -> list[Row]:
     return await reader.run("warnings", {"state": "raised,updated"}, WARNINGS_READ)
 
 
-SILENCE_CODES: Final = frozenset({"device-silent", "silence", "device-silence"})
+SILENCE_CODE: Final = "device-silent"
 
 
 async def overview(reader: Reader, names: Names, wish: str) -> Document:
@@ -136,7 +150,7 @@ async def overview(reader: Reader, names: Names, wish: str) -> Document:
         if 0 <= index < hours:
             spans[flow["direction"]][index] = (spans[flow["direction"]][index] or 0) + int(flow["net_kg"])
     devices = row.get("devices")
-    silent = len({warning["subject"] for warning in warnings if warning["code"] in SILENCE_CODES})
+    silent = len({warning["subject"] for warning in warnings if warning["code"] == SILENCE_CODE})
     return {
         "known_at": _ms(row.get("last_known_at")),
         "now": reader.now_ms,
@@ -296,8 +310,10 @@ def with_names(row: Row, names: Names) -> dict[str, object]:
     site = str(row.get("site") or "")
     enterprise = str(row.get("enterprise") or "")
     division = str(row.get("division") or "")
+    subject = str(row.get("subject") or "")
     return {
-        "subject": row.get("subject", ""),
+        "subject": names.devices.get(subject) or names.meters.get(subject) or names.sites.get(subject) or subject,
+        "since": row.get("since"),
         "site": names.sites.get(site, site),
         "enterprise": names.enterprises.get(enterprise, enterprise),
         "division": names.divisions.get(division, division),

@@ -73,7 +73,7 @@
     if (!charts.has(panel.name)) {
       const box = panel.root.querySelector("[data-chart]");
       const made = window.echarts.init(box, null, { renderer: "canvas" });
-      new ResizeObserver(() => made.resize()).observe(box);
+      new ResizeObserver(() => { if (box.clientWidth) made.resize(); }).observe(box);
       charts.set(panel.name, made);
     }
     return charts.get(panel.name);
@@ -107,7 +107,7 @@
         return [`{quiet|${dayText(start)} ${hourText(start)} – ${hourText(start + 3600000)}}`, ...(lines.length ? lines : [`{quiet|${texts["empty.hour"]}}`]), ...(lines.length > 1 ? [`{quiet|${texts["total"]}}  {strong|${tonnes(sum)}} ${texts["unit.t"]}`] : [])].join("\n");
       }), axisPointer: { type: "shadow", shadowStyle: { color: "#ffffff0d" } } },
       xAxis: { type: "category", data: data.hours.map(hourText), axisLine: { lineStyle: { color: "#33445d" } }, axisTick: { show: false }, axisLabel: { ...axisText, interval: (i) => i % 3 === data.hours.length % 3, hideOverlap: true } },
-      yAxis: { type: "value", name: texts["unit.t"], nameTextStyle: { ...axisText, align: "right", padding: [0, 4, 0, 0] }, nameGap: 9, splitNumber: 4, splitLine: { lineStyle: { color: LINE } }, axisLabel: { ...axisText, formatter: axisTonnes } },
+      yAxis: { type: "value", splitNumber: 4, splitLine: { lineStyle: { color: LINE } }, axisLabel: { ...axisText, formatter: axisTonnes } },
       series: data.series.map((s) => ({
         type: "bar", stack: "all", name: s.name, data: s.kg.map((v) => v ?? "-"), barCategoryGap: "26%", cursor: "pointer",
         itemStyle: { borderColor: "#0e1623", borderWidth: 0.5 }, emphasis: { focus: "series" }, blur: { itemStyle: { opacity: 0.35 } },
@@ -129,7 +129,7 @@
     }
     picker.disabled = data.meters.length === 0;
     if (data.meter) picker.value = data.meter;
-    panel.root.querySelector(".panel-source").href = address("/load-curves", { meter: data.meter, slot: 15 });
+    panel.root.querySelector(".panel-source").href = address("/load-curves", { meter: data.meter, slot: 15, from: filterTime(data.from) });
     if (!data.points.length) return "empty";
     const values = data.points.map((p) => Number(p[2]));
     const last = data.points[data.points.length - 1];
@@ -182,6 +182,17 @@
     return data.rows.length ? undefined : "empty";
   };
 
+  /* On a screen that does not scroll, rows that would be cut are left out whole. */
+  const fit = (list, box) => {
+    const rows = [...list.children];
+    for (const row of rows) row.hidden = false;
+    if (getComputedStyle(box).overflowY !== "hidden") return 0;
+    const floor = box.getBoundingClientRect().bottom - 4;
+    const cut = rows.filter((row) => row.getBoundingClientRect().bottom > floor);
+    for (const row of cut) row.hidden = true;
+    return cut.length;
+  };
+
   const drawStocks = (panel, data) => {
     const most = Math.max(1, ...data.rows.map((r) => r.parts.reduce((sum, p) => sum + Math.max(0, p.kg), 0)));
     const codes = new Map(data.rows.flatMap((r) => r.parts.map((p) => [p.code, p.name])));
@@ -215,6 +226,7 @@
       el("td", { title: row.site_name }, row.site_name || DASH),
       el("td", {}, ...(row.commodity ? [el("span", { class: "dot", colour: COLOURS[row.commodity] ?? COLOURS.other }), row.commodity_name] : [DASH])),
       el("td", { class: "number" }, tonnes(row.mass_kg)))));
+    fit(panel.rows, panel.content);
     return data.rows.length ? undefined : "empty";
   };
 
@@ -418,6 +430,7 @@
     full.addEventListener("click", () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen()));
   }
   say("connecting");
+  new ResizeObserver(() => fit(byName.weighings.rows, byName.weighings.content)).observe(byName.weighings.content);
   readLabels();
   for (const panel of panels) read(panel);
   connect();

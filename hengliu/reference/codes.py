@@ -4,11 +4,11 @@ The lists are those of ``hengliu.events.families`` (``Literal`` types there say 
 Coal names follow the product groups of GB/T 17608-2022 (煤炭产品品种和等级划分) and GB/T 5751-2009 (anthracite, lignite).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from hengliu.events.family import Text
 
-__all__ = ["CODES", "COLOUR_ORDER", "name_of"]
+__all__ = ["CODES", "COLOUR_ORDER", "list_of", "name_of"]
 
 COMMODITY: Mapping[str, Text] = {
     "raw": Text("原煤", "Raw coal"),
@@ -191,7 +191,7 @@ CODES: Mapping[str, Mapping[str, Text]] = {
     "report_state": REPORT_STATE,
     "vehicle_kind": VEHICLE_KIND,
     "method": SURVEY_METHOD,
-    "reason": STOCK_REASON,
+    "stock_reason": STOCK_REASON,
     "basis": PRICE_BASIS,
     "severity": SEVERITY,
     "warning_state": WARNING_STATE,
@@ -200,6 +200,13 @@ CODES: Mapping[str, Mapping[str, Text]] = {
     "datum": DATUM,
 }
 """List name to code to text. A list is named after the member that holds it, unless several members share a name."""
+
+
+def list_of(member: str, codes: Collection[str]) -> str:
+    """Name of the list that holds exactly these codes, preferably the one named like the member; empty if there is none."""
+    wanted = set(codes)
+    names = [name for name, held in CODES.items() if set(held) == wanted]
+    return member if member in names else next(iter(names), "")
 
 
 def name_of(list_name: str, code: str, language: str) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - rows are tables of values
 """A page server over recorded rows, for states that a real platform does not show on demand: empty, slow, failing.
 
 Everything but the answers of the named queries is the product's own: application, rights, live hub, pages. The rows have the
@@ -17,7 +18,6 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.deps import Deps
 from api.live import Hub, Panel
-from api.pages import router
 from hengliu.events.catalog import Catalog
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock, SystemClock
@@ -129,6 +129,12 @@ class Recorded:
             for s, k, d, zh, en in SITES
         ]
 
+    def devices(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+        return [
+            {"device": f"wb-{s}-1", "source": f"urn:dev:org:32473-wb-{s}-1", "kind": "weighbridge", "site": s}
+            for s, *_ in SITES
+        ]
+
     def meters(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         return [
             {"meter": f"em-{s}-1", "quantity": "electricity", "unit": "kWh", "flow": "import", "enterprise": s, "site": s, "division": d}
@@ -228,7 +234,7 @@ class Recorded:
         cases: list[tuple[str, str, str, str, str, dict[str, str]]] = [
             ("overload", "high", "raised", "蒙C3F218", "m02", {"gross_kg": "52340", "limit_kg": "49000", "over_kg": "3340", "axles": "6", "kind": "combination", "ticket": "ab" * 16}),
             ("overload", "medium", "raised", "宁B7A906", "m01", {"gross_kg": "49620", "limit_kg": "49000", "over_kg": "620", "axles": "6", "kind": "combination", "ticket": "ab" * 16}),
-            ("device-silent", "high", "raised", "urn:dev:org:32473-wb-w02-1", "w02", {"last_at": "2026-03-01T01:50:00.000Z", "silence_after_s": "900", "kind": "weighbridge"}),
+            ("device-silent", "high", "raised", "urn:dev:org:32473-wb-w02-1", "w02", {"silence_after_s": "900"}),
             ("tare-missing", "medium", "raised", "陕K88D02", "t01", {"mass_kg": "48320", "weighed_at": "2026-02-28T02:10:00.000Z"}),
             ("gross-missing", "low", "raised", "蒙C0H551", "w01", {"mass_kg": "15240", "weighed_at": "2026-02-28T04:41:00.000Z"}),
             ("some-new-code", "low", "raised", "x", "", {"a": "1"}),
@@ -305,4 +311,4 @@ def stage_app(recorded: Recorded, catalog: Catalog | None = None) -> tuple[FastA
         version="0.1.0",
         city=("乌海市", "Wuhai"),
     )
-    return create_app(deps, router(deps).routes), hub
+    return create_app(deps), hub
