@@ -8,6 +8,7 @@ by clickhouse-driver, so that both adapters return the same Python values by con
 """
 
 import asyncio
+import fcntl
 import os
 import re
 import threading
@@ -148,10 +149,23 @@ class ChdbWarehouse:
             raise WarehouseError(text_of("warehouse.fork"))
         if self._closed:
             raise WarehouseError(text_of("warehouse.closed"))
+        return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, call)
+
+    def _guarded(self, call: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, call)
+            return call()
         except RuntimeError as error:  # ChdbError is one
+            # What a statement had put out before it failed stays in its session, and the next statement returns it as
+            # the head of its own result (chDB 26.9: a timeout after 4 rows, then "SELECT 1" gives 5 rows).
+            self._discard()
             raise self._translate(error) from error
+
+    def _discard(self) -> None:
+        session: _Session | None = getattr(self._local, "session", None)
+        if session is not None:
+            self._local.session = None
+            self._sessions.remove(session)
+            session.close()
 
     def _create(self) -> None:
         self._path.mkdir(parents=True, exist_ok=True)
@@ -191,17 +205,15 @@ class ChdbWarehouse:
         # Python(name) takes the nearest frame's variable of that name: an odd name cannot be met by chance.
         hengliu_block_to_insert = block
         settings = {**insert_settings(token, self._guards), "insert_null_as_default": 0}
-        bound = {"hengliu_token": str(settings.pop("insert_deduplication_token"))} if self._guards.token else {}
+        sent = str(settings.pop("insert_deduplication_token")).translate(_TSV)
         clause = ", ".join(f"{k} = {v}" for k, v in settings.items())
-        if bound:
-            bound = {k: v.translate(_TSV) for k, v in bound.items()}
-            clause += ", insert_deduplication_token = {hengliu_token:String}"
         # Named on both sides: without names the engine matches by position.
         self._session().query(
-            f"INSERT INTO {identifier(table.name)} ({names}) SETTINGS {clause} "  # noqa: S608 - identifiers are checked
+            f"INSERT INTO {identifier(table.name)} ({names}) "  # noqa: S608 - identifiers are checked
+            f"SETTINGS {clause}, insert_deduplication_token = {{hengliu_token:String}} "
             f"SELECT {names} FROM Python(hengliu_block_to_insert)",
             "Null",
-            params=bound,
+            params={"hengliu_token": sent},
         )
         del hengliu_block_to_insert
 
@@ -210,9 +222,21 @@ class ChdbWarehouse:
         code = _code(error)
         if "EmbeddedServer already initialized" in text:
             return WarehouseUnavailable(text_of("warehouse.other_path", path=self._path), code)
-        if "Cannot lock file" in text or "Another server instance" in text:
-            return WarehouseUnavailable(text_of("warehouse.locked", path=self._path), code)
+        if "Error initializing EmbeddedServer" in text and _locked(self._path / "status"):
+            return WarehouseUnavailable(text_of("warehouse.locked", path=self._path), 76)
         return WarehouseError(text, code)
+
+
+def _locked(status: Path) -> bool:
+    """Whether another process holds the engine's lock; its own error does not say so."""
+    try:
+        with status.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _code(error: RuntimeError) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from typing import Any, Final
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -26,6 +27,7 @@ MAX_BYTES: Final = 256_000_000
 """Arrow bytes of one insert; the engine's own bound is ``min_insert_block_size_bytes`` = 268,402,944."""
 
 INSERT_SETTINGS: Final[Mapping[str, int | str]] = {
+    "insert_deduplicate": 1,
     "async_insert": 0,  # on by default since 26.2, and then the block that is deduplicated is not ours
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     # The block borders are part of what the token identifies: pinned, so that another default cannot move them.
@@ -97,9 +99,9 @@ class InsertGuards:
     one_block: bool = True
     """Chunks are combined. Off: each chunk goes out as it came, and the same rows in other chunks are counted twice."""
     token: bool = True
-    """The insert carries its token. Off: neither token nor deduplication, and a replayed insert is counted twice.
-
-    Without a token the engine would compare content, which also drops a second, true batch of equal rows."""
+    """The insert carries the caller's token. Off: each try carries a new one, as if it were not made of the range of the
+    rows, and a replayed insert is counted twice. (No token at all would not show it: the engine then compares content, which
+    also drops a second, true batch of equal rows.)"""
 
 
 # --- statements ------------------------------------------------------------------------------------------------------
@@ -347,9 +349,7 @@ def prepare_block(table: TableSchema, data: pa.Table, token: str, guards: Insert
 
 def insert_settings(token: str, guards: InsertGuards) -> dict[str, int | str]:
     """Settings of one insert, the same on both engines."""
-    if not guards.token:
-        return {**INSERT_SETTINGS, "insert_deduplicate": 0}
-    return {**INSERT_SETTINGS, "insert_deduplicate": 1, "insert_deduplication_token": token}
+    return {**INSERT_SETTINGS, "insert_deduplication_token": token if guards.token else uuid4().hex}
 
 
 __all__ = [

@@ -201,24 +201,27 @@ class ClickHouseService:
         return self._process.pid if self._process else 0
 
     def start(self, timeout: float = 60) -> str:
-        """Start and wait until it answers; the URL.
+        """Start and wait until it answers; the URL. Started again after ``stop`` or ``kill``, it keeps ports and password.
 
         Raises:
             ServiceFailed: it ended or did not answer within ``timeout`` seconds.
         """
         engine = library()
-        for attempt in (1, 2, 3):
-            self.tcp_port, self.http_port = free_ports(2)
+        again = self.tcp_port > 0
+        deadline = time.monotonic() + timeout
+        while True:
+            if not again:
+                self.tcp_port, self.http_port = free_ports(2)
             self._launch(engine)
             try:
-                self._wait(time.monotonic() + timeout)
+                self._wait(deadline)
             except ServiceFailed as error:
                 self.kill()
-                if attempt < 3 and "Address already in use" in str(error):
+                if "Address already in use" in str(error) and time.monotonic() < deadline:
+                    time.sleep(0.2)
                     continue
                 raise
             return self.url
-        raise AssertionError
 
     def stop(self, timeout: float = 20) -> None:
         """Close its standard input and wait; kill it if it does not end in time (it waits 5 s for open connections)."""
