@@ -18,6 +18,7 @@ from hengliu.ports.clock import Clock, ManualClock
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, TopicPartition
 from hengliu.rights import ALL, Principal, Role
 from infra.local_log import LocalLog
+from infra.log_guards import StepHook, no_hook
 
 NOW = 1_772_330_000_000
 """2026-03-01T01:53:20Z."""
@@ -98,13 +99,12 @@ async def running(
     faults: Faults = no_faults,
     register: bool = True,
     clock: Clock | None = None,
-    wrap: Any = None,
+    log_hook: StepHook = no_hook,
 ) -> AsyncIterator[City]:
-    """Intake on a local log at ``path``, with a registered city; ``wrap`` may put a failing log around the real one."""
+    """Intake on a local log at ``path``, with a registered city."""
     manual = ManualClock(NOW)
     catalog = Catalog()
-    async with LocalLog.open(path) as local:
-        log: EventLog = local if wrap is None else wrap(local)
+    async with LocalLog.open(path, hook=log_hook) as log:
         await log.create_topics(catalog.topic_specs(PARTITIONS))
         directory = Directory(log, PARTITIONS)
         await directory.start()
