@@ -15,7 +15,7 @@ import faust
 from faust.app.base import BootStrategy
 
 from hengliu.events import topics
-from hengliu.ports.log import EventLog, Fenced, LogReader, Slice, TaskId, TopicPartition
+from hengliu.ports.log import EventLog, Fenced, LogError, LogReader, Slice, TaskId, TopicPartition
 from streams.kernel.task import Progress, StreamTask
 from streams.supervisor import BACK_OFF_S
 from streams.topology import EXCHANGE, Topology
@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 FEED_SLICES = 16
 """Slices that wait for a task; more stay with Faust, which stops fetching."""
+
+
+RESEEK_S = 1.0
 
 
 class _Feed:
@@ -44,13 +47,20 @@ class _Feed:
             for piece in await self._broadcast.poll(1_000, 1_000):
                 await self._queue.put(piece)
 
-    async def put(self, piece: Slice) -> None:
-        """Take a slice in. One that does not start where the last one ended was fetched before a seek and is dropped: the
-        seek has it delivered again."""
-        if self._closed or self._expected.get(piece.tp) != piece.position:
-            return
+    async def put(self, piece: Slice) -> int | None:
+        """Take a slice in; None when it was, else the position from which to deliver again.
+
+        A slice that starts before the expected position was fetched before a seek: dropped without a word. One that starts
+        after it means that Faust dropped a slice in between (it does when its flow stops for a moment).
+        """
+        expected = self._expected.get(piece.tp)
+        if self._closed or expected is None or piece.position < expected:
+            return None
+        if piece.position > expected:
+            return expected
         self._expected[piece.tp] = piece.next_position
         await self._queue.put(piece)
+        return None
 
     async def poll(self, max_records: int, timeout_ms: int) -> Sequence[Slice]:
         try:
@@ -133,6 +143,7 @@ class GroupHost:
         self.group = group
         self.failures: dict[TaskId, str] = {}
         self._running: dict[int, _Running] = {}
+        self._sought: dict[TopicPartition, float] = {}
         self._app: Any = None
 
     @property
@@ -171,8 +182,15 @@ class GroupHost:
     async def deliver(self, piece: Slice) -> None:
         """A slice from Faust. Without a task it is dropped; the next assignment reads it again."""
         running = self._running.get(piece.partition)
-        if running is not None and running.feed is not None:
-            await running.feed.put(piece)
+        if running is None or running.feed is None:
+            return
+        again = await running.feed.put(piece)
+        now = asyncio.get_running_loop().time()
+        if again is not None and now >= self._sought.get(piece.tp, 0.0):
+            # What was fetched before the seek still arrives for a moment; one seek is enough for all of it.
+            self._sought[piece.tp] = now + RESEEK_S
+            logger.info("%s: a slice of %s/%s is missing, reading again from %s", running.id, *piece.tp, again)
+            await self._app.consumer.seek(faust.types.TP(*piece.tp), again)
 
     def _ended(self, running: _Running) -> None:
         if running.loop.cancelled() or self._running.get(running.id.partition) is not running:
@@ -194,7 +212,7 @@ class GroupHost:
                 return  # it was revoked or assigned anew meanwhile
             try:
                 positions = await self._open(failed.id.partition)
-            except Exception as error:
+            except LogError as error:
                 logger.warning("%s could not be opened: %s", failed.id, error)
                 self._running[failed.id.partition] = failed
                 continue
@@ -276,13 +294,15 @@ class FaustShell:
     async def start(self) -> None:
         for app in self._apps:
             app.finalize()
-            await app.start()
+        await asyncio.gather(*(app.start() for app in self._apps))
 
     async def stop(self) -> None:
-        for app, host in zip(self._apps, self._hosts, strict=True):
+        async def end(app: _GroupApp, host: GroupHost) -> None:
             await host.stop()
             with contextlib.suppress(asyncio.CancelledError):
                 await app.stop()
+
+        await asyncio.gather(*(end(app, host) for app, host in zip(self._apps, self._hosts, strict=True)))
 
     def progress(self) -> dict[TaskId, Progress]:
         """What each task that this worker has has committed."""

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from hengliu import __version__
 from hengliu.settings import Role, Settings
+from simulator.cli import simulate
 
 app = typer.Typer(
     help=(
@@ -205,3 +206,6 @@ def load(
             console,
         )
     )
+
+
+app.command("simulate")(simulate)

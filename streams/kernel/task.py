@@ -381,6 +381,8 @@ class OperatorTask(StreamTask):
             extra = [row for row in derived if row.type in operator.inputs]
             rows = sorted([*wanted, *extra], key=lambda r: r.received) if extra else wanted
             for emit in self._step(operator, rows, clock, outputs):
+                if emit.type not in operator.emits:
+                    raise TypeError(f"{operator.name} emits {emit.type}, which it does not declare")
                 id_ = derived_id(operator.name, operator.version, *emit.identity)
                 value = _encode(operator, emit, id_)
                 emitted.append((emit.at, number, emit, value))

@@ -1,0 +1,134 @@
+"""The deterministic merge: one released sequence for every interleaving, every slicing and every restart."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hengliu.ports.log import CLOCK_TYPE, Headers, Slice, TopicPartition
+from streams.kernel.merge import Arrival, Merge
+
+WRITERS = ("exchange-0", "exchange-1", "exchange-2")
+BY = TopicPartition("by-vehicle", 1)
+REGISTRY = TopicPartition("registry", 0)
+
+
+def new_merge() -> Merge:
+    return Merge({"by-vehicle": WRITERS}, ["registry"], {"by-vehicle": [1], "registry": [0]})
+
+
+def piece(tp: TopicPartition, start: int, rows: Sequence[tuple[int, Headers, bytes]]) -> Slice:
+    """A slice of (offset, headers, value); offsets have holes."""
+    end = rows[-1][0] + 1 if rows else start
+    return Slice(
+        tp.topic, tp.partition, start, end, [r[0] for r in rows], [b"k"] * len(rows), [r[2] for r in rows], [r[1] for r in rows]
+    )
+
+
+@st.composite
+def upstreams(draw: st.DrawFn) -> dict[str, list[tuple[int, bool]]]:
+    """For each writer, and the registry: non-decreasing receive times; True marks a clock record. Ends with a late clock."""
+    out = {}
+    for writer in (*WRITERS, "registry"):
+        steps = draw(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=8))
+        time, rows = 0, []
+        for step, mark in steps:
+            time += step
+            rows.append((time, mark))
+        rows.append((1_000, True))
+        out[writer] = rows
+    return out
+
+
+def log_of(order: Sequence[str], rows: dict[str, list[tuple[int, bool]]]) -> tuple[list[tuple[int, Headers, bytes]], ...]:
+    """The exchange partition with the writers interleaved as ``order`` says, and the registry partition."""
+    left = {w: list(r) for w, r in rows.items()}
+    mixed: list[tuple[int, Headers, bytes]] = []
+    sequence = dict.fromkeys(rows, 0)
+
+    def take(writer: str, into: list[tuple[int, Headers, bytes]]) -> None:
+        if left[writer]:
+            time, mark = left[writer].pop(0)
+            upstream = "" if writer == "registry" else writer
+            value = b"" if mark else f"{writer}#{sequence[writer]}".encode()
+            sequence[writer] += 1
+            offset = (into[-1][0] + 2) if into else 0
+            into.append((offset, Headers(received=time, type=CLOCK_TYPE if mark else "t", upstream=upstream), value))
+
+    for writer in order:
+        take(writer, mixed)
+    for writer in WRITERS:
+        while left[writer]:
+            take(writer, mixed)
+    registry: list[tuple[int, Headers, bytes]] = []
+    while left["registry"]:
+        take("registry", registry)
+    return mixed, registry
+
+
+def names(arrivals: Sequence[Arrival]) -> list[tuple[int, bytes]]:
+    return [(a.received, a.value) for a in arrivals]
+
+
+def run(
+    mixed: list[tuple[int, Headers, bytes]], registry: list[tuple[int, Headers, bytes]], cuts: Sequence[int]
+) -> list[tuple[int, bytes]]:
+    merge = new_merge()
+    released: list[tuple[int, bytes]] = []
+    edges = sorted({min(c, len(mixed)) for c in cuts} | {0, len(mixed)})
+    position = 0
+    merge.offer(piece(REGISTRY, 0, registry))
+    for a, b in pairwise(edges):
+        part = piece(BY, position, mixed[a:b])
+        merge.offer(part)
+        position = part.next_position
+        got, _ = merge.release()
+        released += names(got)
+    return released
+
+
+@settings(max_examples=200, deadline=None)
+@given(upstreams(), st.lists(st.sampled_from(WRITERS), max_size=24), st.lists(st.integers(0, 30), max_size=6))
+def test_every_interleaving_and_slicing_releases_the_same_sequence(
+    rows: dict[str, list[tuple[int, bool]]], order: list[str], cuts: list[int]
+) -> None:
+    plain = run(*log_of([], rows), [])
+    assert run(*log_of(order, rows), cuts) == plain
+    assert [t for t, _ in plain] == sorted(t for t, _ in plain)
+    assert len(plain) == sum(1 for r in rows.values() for t, mark in r if not mark and t < 1_000)
+
+
+@settings(max_examples=200, deadline=None)
+@given(upstreams(), st.lists(st.sampled_from(WRITERS), max_size=24), st.integers(0, 30))
+def test_a_restart_at_any_point_goes_on_without_loss_or_repetition(
+    rows: dict[str, list[tuple[int, bool]]], order: list[str], at: int
+) -> None:
+    mixed, registry = log_of(order, rows)
+    at = min(at, len(mixed))
+    first = new_merge()
+    first.offer(piece(REGISTRY, 0, registry))
+    first.offer(piece(BY, 0, mixed[:at]))
+    released = names(first.release()[0])
+    positions, state = first.positions(), first.state()
+
+    second = new_merge()
+    second.restore(state, positions)
+    second.offer(piece(REGISTRY, positions[REGISTRY], [r for r in registry if r[0] >= positions[REGISTRY]]))
+    second.offer(piece(BY, positions[BY], [r for r in mixed if r[0] >= positions[BY]]))
+    released += names(second.release()[0])
+    assert released == run(*log_of([], rows), [])
+
+
+def test_nothing_is_released_while_one_upstream_has_not_been_heard() -> None:
+    merge = new_merge()
+    merge.offer(piece(BY, 0, [(0, Headers(received=5, type="t", upstream="exchange-0"), b"a")]))
+    assert merge.release() == ([], 0)
+    assert merge.positions()[BY] == 0
+
+
+def test_a_writer_that_was_not_declared_is_an_error() -> None:
+    merge = new_merge()
+    with pytest.raises(ValueError, match="exchange-9"):
+        merge.offer(piece(BY, 0, [(0, Headers(received=5, type="t", upstream="exchange-9"), b"a")]))
