@@ -48,7 +48,7 @@ from hengliu.ports.warehouse import TableSchema, Warehouse, WarehouseUnavailable
 from projections.table import Fault, Range, Records, Rows, Table
 from projections.tables import projection_position
 
-__all__ = ["STEPS", "TASK", "Counters", "Flush", "Guards", "Policy", "Projector", "no_faults", "token_of"]
+__all__ = ["INTENT_KEY", "STEPS", "TASK", "Counters", "Flush", "Guards", "Policy", "Projector", "no_faults", "token_of"]
 
 log_ = logging.getLogger(__name__)
 
@@ -56,6 +56,9 @@ TASK: Final = TaskId("projector", 0)
 
 STEPS: Final = ("1-restored", "2-settled", "3-gathered", "4-intended", "5-inserted-one", "5-inserted", "6-committed")
 """Places where a test may stop the process: right after the step of that number (``5-inserted-one``: after each table's)."""
+
+INTENT_KEY: Final = b"intent"
+"""State entry of the pending intent: table to [topic, partition, start, end] of each range."""
 
 PAYLOAD_BYTES: Final = 65_536
 """How much of a refused value its dead letter keeps."""
@@ -597,9 +600,6 @@ class Projector:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
-
-
-INTENT_KEY: Final = b"intent"
 
 
 def _table_key(name: str) -> bytes:

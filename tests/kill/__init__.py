@@ -1,0 +1,1 @@
+"""Processes killed at numbered steps, and each guard switched off."""
