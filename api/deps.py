@@ -39,6 +39,8 @@ class ApiLimits:
     """Bodies held in memory at once, all requests together; one that would go over is told to come back (429)."""
     page_rows: int = 1_000
     """Largest ``limit`` of a read."""
+    query_s: float = 15.0
+    """Longest time for one named query."""
     after_s: float = 2.0
     """How long a read waits for ``after``."""
     live_clients: int = 200

@@ -121,7 +121,7 @@ def _parameter(parameter: QueryParameter) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "name": parameter.name,
         "in": "query",
-        "required": parameter.required,
+        "required": parameter.required and parameter.name != "now",  # the API's own clock stands in for it
         "description": f"{parameter.title.zh} / {parameter.title.en}",
         "schema": schema,
     }

@@ -4,6 +4,8 @@ A route takes the parameters that its query declares, and ``cursor``, ``limit`` 
 query's own (``projections.queries``), made from the reader's scope. An answer is ``{"items": […], "next": cursor or null}``.
 """
 
+import asyncio
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -24,6 +26,8 @@ from hengliu.rights import Principal
 from projections.queries.query import NamedQuery, Page, QueryError
 
 __all__ = ["PAGING", "READS", "Read", "get_events", "named", "run"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT: Final = 100
 
@@ -111,13 +115,16 @@ async def run(
     # ``events.<type>`` has as many names as families, which is a closed set.
     result = "error"
     try:
-        page: Page = await deps.run_query(deps.warehouse, query, reading_scope(principal), parameters, cursor, limit)
+        given = {"now": deps.clock.now_ms(), **parameters}
+        async with asyncio.timeout(deps.limits.query_s):
+            page: Page = await deps.run_query(deps.warehouse, query, reading_scope(principal), given, cursor, limit)
         result = "ok"
     except QueryError as error:
         result = "refused"
         details = {name: value[:256] for name, value in error.details.items()}
         raise Refusal(Problem(error.code, details)) from error
-    except WarehouseError as error:
+    except (WarehouseError, TimeoutError) as error:
+        log.warning("query %s was not answered", query.name, exc_info=error)
         raise Refusal(Problem("reading-unavailable", {"seconds": "2"}), retry_after_s=2) from error
     finally:
         deps.meters.count("queries_total", query=query.name, result=result)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +73,7 @@ async def running(
     limits: ApiLimits | None = None,
     server_limits: ServerLimits | None = None,
     *,
-    open_reading: bool = True,
     intake_policy: IntakePolicy | None = None,
-    **gate: Any,
 ) -> AsyncIterator[Running]:
     """Everything, opened and closed in order. Devices of the demo's names are registered."""
     catalog, clock, meters = Catalog(), SystemClock(), Meters()
@@ -146,7 +145,7 @@ async def running(
             stages=stages,
             limits=limits,
             meters=meters,
-            open_reading=open_reading,
+            open_reading=True,
             version="0.0.0",
         )
         tasks = [
@@ -168,12 +167,28 @@ async def running(
 
         stack.push_async_callback(end)
         await commands.register_all(REGISTER)
-        server = ApiServer(create_app(deps, **gate), "127.0.0.1", 0, server_limits, meters)
+        server = ApiServer(create_app(deps), "127.0.0.1", 0, server_limits, meters)
         await server.start()
         stack.push_async_callback(server.stop)
         url = f"http://127.0.0.1:{server.port}"
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20, trust_env=False))
         yield Running(url, server.port, deps, intake, log, texts, client, tasks)
+
+
+@contextlib.asynccontextmanager
+async def beside(
+    made: Running, server_limits: ServerLimits | None = None, gate: Mapping[str, bool] | None = None, **changes: Any
+) -> AsyncIterator[Running]:
+    """Another server over the same parts (a process has one embedded warehouse), with other settings."""
+    deps = dataclasses.replace(made.deps, **changes)
+    server = ApiServer(create_app(deps, **(gate or {})), "127.0.0.1", 0, server_limits, deps.meters)
+    await server.start()
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
+            yield dataclasses.replace(made, url=url, port=server.port, deps=deps, client=client)
+    finally:
+        await server.stop()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
