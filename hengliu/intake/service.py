@@ -35,6 +35,7 @@ from hengliu.intake.dedup import DedupPolicy, Seen, Verdict
 from hengliu.intake.directory import Directory, Scope, Unscoped
 from hengliu.intake.guards import ALL_GUARDS, STEPS, Faults, Guards, no_faults
 from hengliu.intake.parse import Accepted, ParsePolicy, Refusal, parse
+from hengliu.ledger.chain import Chains
 from hengliu.ports.clock import Clock
 from hengliu.ports.log import (
     CLOCK_TYPE,
@@ -176,6 +177,7 @@ class Counts:
     unquarantined: int = 0
     """Refusals beyond a principal's quota: counted, not kept."""
     unauthenticated: int = 0
+    chain_breaks: int = 0
     batches: int = 0
     ticks: int = 0
     reopened: int = 0
@@ -245,6 +247,7 @@ class _Task:
         self._queue: deque[_Submission] = deque()
         self._wake = asyncio.Event()
         self._seen = Seen(intake.policy.dedup)
+        self._chains = Chains()
         self._state = _State()
         self._last_written: dict[str, int] = {}
         self._session: TaskSession | None = None
@@ -326,6 +329,8 @@ class _Task:
         self._state = _State() if stored is None else msgspec.msgpack.decode(stored, type=_State)
         self._seen = Seen(self._intake.policy.dedup)
         self._seen.restore(restored.entries)
+        self._chains = Chains()
+        self._chains.restore(restored.entries)
         # The clock of a partition is owed from the restart on, however long ago its last record was.
         self._last_written = dict.fromkeys(self._intake.canonical, self._state.received)
         self.open.set()
@@ -405,7 +410,7 @@ class _Task:
             written: Mapping[TopicPartition, int] = {}
             if batch.records:
                 intake.faults(STEPS[2])
-                written = await self._commit(batch.records, self._seen.take_changes())
+                written = await self._commit(batch.records, {**self._seen.take_changes(), **self._chains.take_changes()})
                 intake.faults(STEPS[3])
                 # This process stamps by its own registrations at once, not when it has read them back.
                 for record in batch.records.get(topics.REGISTRY, ()):
@@ -453,6 +458,8 @@ class _Task:
             return self._refuse_event(batch, principal, event, Refusal("id-reused", "/id", parameters), scope)
         if verdict is Verdict.DUPLICATE and self._intake.guards.dedup:
             return "", Outcome(event.id, event.source, Status.DUPLICATE)
+        if scope.chained:
+            self._check_chain(batch, principal, event, scope)
         headers = Headers(
             received=batch.received,
             type=family.type,
@@ -463,6 +470,13 @@ class _Task:
         )
         batch.records.setdefault(family.topic, []).append(Record(event.source.encode(), event.value, headers))
         return family.topic, Outcome(event.id, event.source, Status.ACCEPTED)
+
+    def _check_chain(self, batch: _Batch, principal: Principal, event: Accepted, scope: Scope) -> None:
+        """A break is kept where people look, under its own code; the event itself stays accepted."""
+        link = self._chains.add(event.source, event.extensions.get("prev"), event.value)
+        if link.broken:
+            self._intake.counts.chain_breaks += 1
+            self._refuse_event(batch, principal, event, Refusal(link.value, "/prev", {"source": event.source}), scope)
 
     def _refuse_event(
         self, batch: _Batch, principal: Principal, event: Accepted, refusal: Refusal, scope: Scope | None = None
