@@ -1,58 +1,33 @@
 """Bringing the warehouse to what the code declares, and refusing to start when it is not there.
 
 Generated tables are created from their declaration; a family that gained optional members gains the columns. Hand-declared
-tables have numbered files, ``NNNN_what.sql``, one statement each, applied in order, once, and recorded in
-``schema_migration`` with the digest of the file. Every statement is idempotent, since a crash may come between a statement
-and its record.
+tables have numbered files (``hengliu.ports.migration`` runs them). Every statement can run twice, since a crash may come
+anywhere.
 
 No table is partitioned. A back-fill brings thirty years in one insert: by month that is 384 partitions, which the engine
 refuses (``max_partitions_per_insert_block`` = 100), and every partition touched is one part, so that one such insert would
-push dozens of tokens out of the deduplication window and would not be atomic. Unpartitioned, an insert is one part: all or
+push hundreds of tokens out of the deduplication window and would not be atomic. Unpartitioned, an insert is one part: all or
 nothing, and the window counts inserts. What partitions usually give is had otherwise: the sorting key prunes by time within
 the few enterprises, and nothing is dropped by age, since everything is kept.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
+from typing import Final
 
 from hengliu.events.family import Text
-from hengliu.ports.warehouse import (
-    DEDUPLICATION_WINDOW,
-    TableSchema,
-    Warehouse,
-    add_column_sql,
-    create_sql,
-)
+from hengliu.ports.clock import Clock, SystemClock
+from hengliu.ports.migration import Drift, Migration, apply_migrations, read_migrations, schema_drift
+from hengliu.ports.warehouse import Column, TableSchema, Warehouse, add_column_sql, create_sql
 from projections.table import Table
 from projections.tables import projection_position
 
-__all__ = ["MESSAGES", "Drift", "MigrationChanged", "SchemaDrift", "check_drift", "migrate"]
+__all__ = ["MESSAGES", "SchemaDrift", "declared_migrations", "declared_schemas", "migrate"]
 
-MESSAGES: Mapping[str, Text] = {
+MESSAGES: Final[Mapping[str, Text]] = {
     "projection.drift": Text(
         "仓库的表与声明不一致，拒绝启动：{faults}", "the warehouse's tables are not as declared, refusing to start: {faults}"
-    ),
-    "projection.migration-changed": Text(
-        "迁移文件 {file} 在执行之后被修改；请另写一个新的迁移文件",
-        "migration {file} was changed after it had been applied; write a new one instead",
-    ),
+    )
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One difference between declaration and engine."""
-
-    table: str
-    column: str
-    declared: str
-    found: str
-
-    def __str__(self) -> str:
-        where = f"{self.table}.{self.column}" if self.column else self.table
-        return f"{where}: declared {self.declared or 'nothing'}, found {self.found or 'nothing'}"
 
 
 class SchemaDrift(Exception):
@@ -60,144 +35,63 @@ class SchemaDrift(Exception):
 
     def __init__(self, drifts: Iterable[Drift]) -> None:
         self.drifts = tuple(drifts)
-        self.text = _text("projection.drift", faults="; ".join(map(str, self.drifts)))
+        faults = "; ".join(f"{d.table}{'.' if d.column else ''}{d.column}: {d.declared} / {d.found}" for d in self.drifts)
+        message = MESSAGES["projection.drift"]
+        self.text = Text(message.zh.format(faults=faults), message.en.format(faults=faults))
         super().__init__(f"{self.text.zh} / {self.text.en}")
 
 
-class MigrationChanged(Exception):
-    """A file that was applied has other content now."""
-
-    def __init__(self, file: str) -> None:
-        self.text = _text("projection.migration-changed", file=file)
-        super().__init__(f"{self.text.zh} / {self.text.en}")
-
-
-def _text(code: str, **parameters: str) -> Text:
-    return Text(MESSAGES[code].zh.format(**parameters), MESSAGES[code].en.format(**parameters))
+def declared_migrations(tables: Iterable[Table]) -> list[Migration]:
+    """The files of all hand-declared tables, and of the projector's own ``projection_position``."""
+    folders = [(t.name, t.migrations) for t in tables if t.migrations is not None]
+    folders.append((projection_position.SCHEMA.name, projection_position.MIGRATIONS))
+    return [migration for name, folder in folders for migration in read_migrations(name, folder)]
 
 
-_RECORD_SQL = f"""CREATE TABLE IF NOT EXISTS schema_migration
-(
-    table_name String,
-    version Int64,
-    file String,
-    digest String,
-    at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
-)
-ENGINE = MergeTree ORDER BY (table_name, version)
-SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}, fsync_after_insert = 1, fsync_part_directory = 1"""
+def declared_schemas(tables: Iterable[Table]) -> list[TableSchema]:
+    """Everything that the warehouse must have."""
+    return [*(t.schema for t in tables), projection_position.SCHEMA]
 
 
-async def migrate(warehouse: Warehouse, tables: Iterable[Table]) -> None:
-    """Create, migrate and check every table, and the projector's own ``projection_position``. Idempotent.
+async def migrate(warehouse: Warehouse, tables: Iterable[Table], clock: Clock = SystemClock()) -> None:  # noqa: B008 (no state)
+    """Create, migrate and check every table. Idempotent. ``clock`` dates the records of migrations.
 
     Raises:
         SchemaDrift: what stands in the engine is neither the declaration nor an older state of it.
-        MigrationChanged: an applied migration file was edited.
+        MigrationError: a migration file that must not run, or was edited after it ran.
     """
     declared = tuple(tables)
-    folders = [(t.name, t.migrations) for t in declared if t.migrations is not None]
-    folders.append((projection_position.SCHEMA.name, projection_position.MIGRATIONS))
-    await warehouse.execute(_RECORD_SQL)
-    applied = await _applied(warehouse)
-    for name, folder in folders:
-        await _apply(warehouse, name, folder, applied)
-    generated = [t for t in declared if t.migrations is None]
+    await apply_migrations(warehouse, declared_migrations(declared), clock.now_ms())
     columns = await _columns(warehouse)
-    for table in generated:
+    for table in declared:
+        if table.migrations is not None:
+            continue
         if table.name not in columns:
             await warehouse.execute(create_sql(table.schema))
             continue
         for column in table.schema.columns:
-            if column.name in columns[table.name]:
-                continue
-            if column.nullable:
-                await warehouse.execute(add_column_sql(table.schema, column.name))
-            elif column.name in table.defaults:
-                added = add_column_sql(table.schema, column.name)
-                place = added.rindex(f" {column.type} ") + len(column.type) + 2
-                await warehouse.execute(f"{added[:place]}DEFAULT {table.defaults[column.name]} {added[place:]}")
-    drifts = await check_drift(warehouse, [*(t.schema for t in declared), projection_position.SCHEMA])
+            if column.name not in columns[table.name] and (column.nullable or column.name in table.defaults):
+                await warehouse.execute(_add_column(table, column))
+    drifts = await schema_drift(warehouse, declared_schemas(declared))
     if drifts:
         raise SchemaDrift(drifts)
 
 
-async def _applied(warehouse: Warehouse) -> dict[tuple[str, int], str]:
+def _add_column(table: Table, column: Column) -> str:
+    """Rows that are there already read NULL in a column that may be NULL, else the model's default."""
+    sql = add_column_sql(table.schema, column.name)
+    if column.nullable:
+        return sql
+    place = sql.rindex(f" {column.type} ") + len(column.type) + 2
+    return f"{sql[:place]}DEFAULT {table.defaults[column.name]} {sql[place:]}"
+
+
+async def _columns(warehouse: Warehouse) -> dict[str, set[str]]:
+    """Table to its columns, as the engine has them."""
     result = await warehouse.query(
-        "SELECT table_name AS table_name, version AS version, any(digest) AS digest FROM schema_migration "
-        "GROUP BY table_name, version"
+        "SELECT table AS table_name, name AS name FROM system.columns WHERE database = currentDatabase()"
     )
-    return {(str(name), int(str(version))): str(digest) for name, version, digest in result.rows}
-
-
-def _files(folder: Path) -> list[tuple[str, int, str]]:
-    """(file name, version, statement) of a folder's migrations, in order."""
-    files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
-    return [(file.name, int(file.name[:4]), file.read_text(encoding="utf-8")) for file in files]
-
-
-async def _apply(warehouse: Warehouse, name: str, folder: Path, applied: Mapping[tuple[str, int], str]) -> None:
-    for file, version, statement in _files(folder):
-        digest = sha256(statement.encode()).hexdigest()
-        before = applied.get((name, version))
-        if before is not None:
-            if before != digest:
-                raise MigrationChanged(f"{name}/{file}")
-            continue
-        await warehouse.execute(statement)
-        await warehouse.execute(
-            "INSERT INTO schema_migration (table_name, version, file, digest) "
-            "VALUES ({table_name:String}, {version:Int64}, {file:String}, {digest:String})",
-            {"table_name": name, "version": version, "file": file, "digest": digest},
-        )
-
-
-def _plain(type_: str) -> str:
-    return "".join(type_.split())
-
-
-async def _columns(warehouse: Warehouse) -> dict[str, dict[str, str]]:
-    """Table to column to type, as the engine has them."""
-    result = await warehouse.query(
-        "SELECT table AS table_name, name AS name, type AS type FROM system.columns WHERE database = currentDatabase()"
-    )
-    found: dict[str, dict[str, str]] = {}
-    for table, column, type_ in result.rows:
-        found.setdefault(str(table), {})[str(column)] = str(type_)
+    found: dict[str, set[str]] = {}
+    for table, column in result.rows:
+        found.setdefault(str(table), set()).add(str(column))
     return found
-
-
-async def check_drift(warehouse: Warehouse, schemas: Iterable[TableSchema]) -> list[Drift]:
-    """Every difference in columns, types, sorting key, engine and deduplication window. Column order is free: inserts name
-    their columns."""
-    columns = await _columns(warehouse)
-    result = await warehouse.query(
-        "SELECT name AS name, sorting_key AS sorting_key, partition_key AS partition_key, engine_full AS engine_full "
-        "FROM system.tables WHERE database = currentDatabase()"
-    )
-    tables = {str(row[0]): tuple(str(v) for v in row[1:]) for row in result.rows}
-    drifts = []
-    for schema in schemas:
-        if schema.name not in tables:
-            drifts.append(Drift(schema.name, "", "a table", ""))
-            continue
-        have = columns.get(schema.name, {})
-        want = {c.name: c.type for c in schema.columns}
-        drifts += [
-            Drift(schema.name, name, want.get(name, ""), have.get(name, ""))
-            for name in {**want, **have}
-            if _plain(want.get(name, "")) != _plain(have.get(name, ""))
-        ]
-        sorting, partition, engine = tables[schema.name]
-        keys = (", ".join(schema.order_by), schema.partition_by, schema.engine)
-        for what, declared, found in (
-            ("ORDER BY", keys[0], sorting),
-            ("PARTITION BY", keys[1], partition),
-            ("ENGINE", keys[2], engine.partition(" PARTITION BY ")[0].partition(" ORDER BY ")[0]),
-        ):
-            if _plain(declared) != _plain(found) and f"({_plain(declared)})" != _plain(found):
-                drifts.append(Drift(schema.name, what, declared, found))
-        window = f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}"
-        if window not in engine:
-            drifts.append(Drift(schema.name, "SETTINGS", window, "another window or none"))
-    return drifts

@@ -19,15 +19,15 @@ from hengliu.events.families.metering import MeterRead
 from hengliu.events.family import EventData, Family, Text, Writer
 from hengliu.events.quantities import decimal_string
 from hengliu.ports.log import Headers, Record
+from hengliu.ports.migration import MigrationError, schema_drift
 from hengliu.ports.warehouse import Column, TableSchema, check_schema, create_sql
 from hengliu.rights import Scope
 from infra.chdb_warehouse import ChdbWarehouse
 from projections.catalog import tables
 from projections.family_table import family_table
-from projections.migrate import MigrationChanged, SchemaDrift, check_drift, migrate
+from projections.migrate import SchemaDrift, declared_migrations, declared_schemas, migrate
 from projections.queries import family_query, run_query
 from projections.table import TEXT, Range, Records, Rows, Table
-from projections.tables import projection_position
 from tests.projections.support import T0, event, put, warehouse_at, weighing
 
 
@@ -237,13 +237,20 @@ async def test_a_row_of_every_family_comes_back_from_the_engine(tmp_path: Path) 
 # --- migrations and drift --------------------------------------------------------------------------------------------
 
 
+def test_migration_files_are_as_the_runner_wants_them() -> None:
+    assert [str(m) for m in declared_migrations(tables(Catalog()))] == [
+        "warning/0001_create.sql",
+        "projection_position/0001_create.sql",
+    ]
+
+
 async def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     declared = tables(Catalog())
     async with warehouse_at(tmp_path / "w") as warehouse:
         before = (await warehouse.query("SELECT count() AS n FROM schema_migration")).rows
         await migrate(warehouse, declared)
         assert (await warehouse.query("SELECT count() AS n FROM schema_migration")).rows == before
-        assert await check_drift(warehouse, [*(t.schema for t in declared), projection_position.SCHEMA]) == []
+        assert await schema_drift(warehouse, declared_schemas(declared)) == []
 
 
 def replaced(catalog: Catalog, family: Family) -> Catalog:
@@ -281,7 +288,7 @@ async def test_a_required_member_more_is_drift(tmp_path: Path) -> None:
         with pytest.raises(SchemaDrift) as caught:
             await migrate(warehouse, tables(replaced(Catalog(), new)))
         assert [(d.table, d.column, d.declared, d.found) for d in caught.value.drifts] == [
-            ("meter_read", "owner", "String", "")
+            ("meter_read", "owner", "String", "nothing")
         ]
         assert "meter_read.owner" in caught.value.text.zh
 
@@ -292,7 +299,7 @@ async def test_a_required_member_more_is_drift(tmp_path: Path) -> None:
         ("ALTER TABLE weighing_measured MODIFY COLUMN mass_kg Int32", "weighing_measured", "mass_kg"),
         ("ALTER TABLE weighing_measured ADD COLUMN extra String", "weighing_measured", "extra"),
         ("ALTER TABLE warning DROP COLUMN subject", "warning", "subject"),
-        ("ALTER TABLE warning MODIFY SETTING non_replicated_deduplication_window = 0", "warning", "SETTINGS"),
+        ("ALTER TABLE warning MODIFY SETTING non_replicated_deduplication_window = 0", "warning", ""),
         ("DROP TABLE warning", "warning", ""),
     ],
 )
@@ -310,7 +317,8 @@ async def test_another_sorting_key_is_drift(tmp_path: Path) -> None:
         schema = tables(Catalog())[1].schema
         other = TableSchema(schema.name, schema.columns, ("time",))
         await warehouse.execute(create_sql(other))
-        assert [d.column for d in await check_drift(warehouse, [schema])] == ["ORDER BY"]
+        [drift] = await schema_drift(warehouse, [schema])
+        assert (drift.declared, drift.found) == ("ORDER BY enterprise, time", "ORDER BY (time)")
     finally:
         await warehouse.close()
 
@@ -334,8 +342,8 @@ async def test_numbered_migrations_apply_once_in_order_and_may_not_change(tmp_pa
         await migrate(warehouse, [hand_table(folder, (a, b))])
         result = await warehouse.query("SELECT version AS v FROM schema_migration WHERE table_name = 'hand' ORDER BY version")
         assert result.rows == [(1,), (2,)]
-        (folder / "0001_create.sql").write_text("SELECT 1")
-        with pytest.raises(MigrationChanged, match=r"hand/0001_create\.sql"):
+        (folder / "0001_create.sql").write_text(create_sql(TableSchema("hand", (a, b), ("a",))))
+        with pytest.raises(MigrationError, match=r"hand/0001_create\.sql"):
             await migrate(warehouse, [hand_table(folder, (a, b))])
 
 
