@@ -67,3 +67,10 @@ def test_supply_lost_on_backup_and_back() -> None:
 def test_an_old_report_that_comes_late_changes_nothing() -> None:
     found = watch(report(100, "power", "ok"), report(110, "power", "lost", delay=60), until=120)
     assert changes(found) == []
+
+
+def test_a_warning_that_changes_often_never_repeats_an_identity() -> None:
+    states = ["lost", "backup", "lost", "backup", "ok"]
+    found = watch(*(report(n, "power", state) for n, state in enumerate(states)), until=10)
+    assert [c[0] for c in changes(found)] == ["raised", "updated", "updated", "updated", "cleared"]
+    assert len({e.id for e in found.emitted}) == 5

@@ -75,6 +75,12 @@ def test_a_survey_between_two_known_ones_keeps_the_later_one_true() -> None:
     assert (at_minute(found, 10), at_minute(found, 45), at_minute(found, 60)) == (10_000, 20_000, 30_000)
 
 
+def test_what_moved_at_the_very_time_of_a_survey_was_seen_by_it() -> None:
+    found = booked(ticket(20, 5_000, received=5), survey(20, 12_000), ticket(20, 3_000, received=30), survey(40, 12_000))
+    assert (at_minute(found, 20), at_minute(found, 40)) == (12_000, 12_000)
+    assert moves(found)[-1] == ("survey", 0)
+
+
 def test_belts_move_by_role_and_a_reset_counts_from_zero() -> None:
     found = booked(
         belt(0, 100_000), belt(1, 101_000), belt(2, 500), belt(3, 900), belt(4, 1_300),

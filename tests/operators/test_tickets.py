@@ -101,6 +101,13 @@ def test_a_tare_scale_that_was_off_line_pairs_with_the_gross_after_it() -> None:
     assert pairs(found) == [("out", 48_900, 15_300), ("out", 47_100, 15_320)]
 
 
+def test_the_nearest_tare_before_the_gross_is_its_own() -> None:
+    """Empty twice, the first time without loading: the second tare is the load's, the first goes on waiting."""
+    found = weigh(crossing(0, 15_300), crossing(60, 15_340), crossing(90, 48_900), after=DAY)
+    assert pairs(found) == [("out", 48_900, 15_340)]
+    assert codes(found) == ["tare-missing"]
+
+
 def test_the_registered_tare_serves_after_the_time_out_where_it_may() -> None:
     vehicle = VehicleRegistered(plate=PLATE, kind="combination", axles=6, tare_kg=15_000, tare_usable=True)
     found = weigh(crossing(0, 48_000, late=30), registered=(vehicle,), after=DAY)
