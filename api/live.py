@@ -96,17 +96,17 @@ class Client:
     """One viewer's queue of frames. ``offer`` never waits: the oldest frame makes room."""
 
     def __init__(self) -> None:
-        self._frames: deque[bytes] = deque(maxlen=QUEUE_FRAMES)
+        self._frames: deque[str] = deque(maxlen=QUEUE_FRAMES)
         self._ready = asyncio.Event()
         self.dropped = 0
 
-    def offer(self, frame: bytes) -> None:
+    def offer(self, frame: str) -> None:
         if len(self._frames) == QUEUE_FRAMES:
             self.dropped += 1
         self._frames.append(frame)
         self._ready.set()
 
-    async def next(self) -> bytes:
+    async def next(self) -> str:
         while not self._frames:
             self._ready.clear()
             await self._ready.wait()
@@ -124,6 +124,7 @@ class Hub:
         meters: Meters,
         panels: tuple[Panel, ...] = PANELS,
         max_clients: int = 200,
+        idle_s: float = IDLE_INTERVAL_S,
     ) -> None:
         self._run_panel = run_panel
         self._progress = progress
@@ -131,6 +132,7 @@ class Hub:
         self._meters = meters
         self._panels = panels
         self._max_clients = max_clients
+        self._idle_s = idle_s
         self._clients: set[Client] = set()
         self._joined = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -173,12 +175,12 @@ class Hub:
         while True:
             await self._joined.wait()
             began = time.monotonic()
-            frame = await self.frame()
+            frame = (await self.frame()).decode()
             for client in self._clients:
                 client.offer(frame)
             self._meters.count("live_frames_total", len(self._clients), result="sent")
             await asyncio.sleep(max(0.0, MIN_INTERVAL_S - (time.monotonic() - began)))
-            seen = await self._progress.wait_change(seen, IDLE_INTERVAL_S - MIN_INTERVAL_S)
+            seen = await self._progress.wait_change(seen, max(0.0, self._idle_s - MIN_INTERVAL_S))
 
     async def _make(self) -> None:
         began = time.monotonic()
@@ -232,9 +234,9 @@ async def serve_client(websocket: WebSocket, hub: Hub, client: Client) -> None:
         await websocket.close(1008)
 
     async def feed() -> None:
-        client.offer(await hub.frame())
+        client.offer((await hub.frame()).decode())
         while True:
-            await websocket.send_text((await client.next()).decode())
+            await websocket.send_text(await client.next())
 
     tasks = {asyncio.create_task(listen()), asyncio.create_task(feed())}
     try:

@@ -264,6 +264,12 @@ class _LimitedWebSocket(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._write = _WriteTimeout()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # uvicorn 0.54 leaves this open after a denial, then logs an error and tries to answer 500 as well.
+            self.handshake_complete = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._write.stop()
         super().connection_lost(exc)

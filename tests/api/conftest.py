@@ -125,7 +125,7 @@ async def running(
             )
             return page.rows
 
-        hub = Hub(run_panel, progress, clock, meters, max_clients=limits.live_clients)
+        hub = Hub(run_panel, progress, clock, meters, max_clients=limits.live_clients, idle_s=1.0)
         monitor = Monitor(log, stages, meters, stalled_s=limits.stalled_s)
         deps = Deps(
             catalog=catalog,

@@ -69,9 +69,9 @@ def test_the_day_begins_at_midnight_in_shanghai() -> None:
 def test_a_slow_client_keeps_the_two_newest_frames() -> None:
     client = Client()
     for n in range(1000):
-        client.offer(b"%d" % n)
+        client.offer(f"{n}")
     assert client.dropped == 998
-    assert asyncio.run(client.next()) == b"998"
+    assert asyncio.run(client.next()) == "998"
 
 
 async def test_frames_are_made_once_for_all_and_only_while_somebody_looks() -> None:
