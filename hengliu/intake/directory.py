@@ -125,6 +125,8 @@ class Directory:
         self._device = msgspec.json.Decoder(_DeviceEvent)
         self._site = msgspec.json.Decoder(_SiteEvent)
         self._task: asyncio.Task[None] | None = None
+        self.unreadable = 0
+        """Registry records passed over because they could not be decoded."""
 
     async def start(self) -> None:
         """Read everything there is, then follow. Returns when what was there at the call has been read."""
@@ -169,7 +171,7 @@ class Directory:
                     slices = await reader.poll(10_000, 100)
                     for part in slices:
                         for headers, value in zip(part.headers, part.values, strict=True):
-                            self.apply(headers, value)
+                            self._apply_safely(headers, value)
                     async with self._advanced:
                         for tp in self._tps:
                             self._read[tp] = max(self._read[tp], reader.position(tp))
@@ -183,6 +185,14 @@ class Directory:
                 if reader is not None:
                     with contextlib.suppress(LogError):
                         await reader.close()
+
+    def _apply_safely(self, headers: Headers, value: bytes) -> None:
+        # Intake validated what stands there; a foreign writer did not. One bad record must not blind intake to the rest.
+        try:
+            self.apply(headers, value)
+        except msgspec.MsgspecError:
+            self.unreadable += 1
+            logger.exception("a %s record of the registry cannot be read; passed over", headers.type)
 
     def apply(self, headers: Headers, value: bytes) -> None:
         """Take one record of the registry topic; types that do not matter here are passed over."""

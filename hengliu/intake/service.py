@@ -20,8 +20,9 @@ import math
 from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -222,6 +223,12 @@ class _Quota:
         self.hour = -1
         self.records = 0
         self.payload_bytes = 0
+
+
+@lru_cache(maxsize=65_536)
+def _partition(source: str, partitions: int) -> int:
+    # murmur2 in Python costs as much as the whole JSON parse.
+    return partition_for(source.encode(), partitions)
 
 
 def _payload(value: bytes, keep: int) -> Payload:
@@ -505,6 +512,7 @@ class _Task:
         return topics.QUARANTINE, outcome
 
     def _answer(self, batch: _Batch, written: Mapping[TopicPartition, int]) -> None:
+        places: dict[str, Position] = {}
         for submission, outcomes in batch.outcomes:
             if submission.done.done():
                 continue
@@ -512,7 +520,10 @@ class _Task:
             for index, topic, outcome in outcomes:
                 position = written.get(TopicPartition(topic, self._partition)) if topic else None
                 if position is not None:
-                    outcome = replace(outcome, position=Position(topic, self._partition, position))
+                    place = places.get(topic)
+                    if place is None:
+                        place = places[topic] = Position(topic, self._partition, position)
+                    outcome = Outcome(outcome.id, outcome.source, outcome.status, outcome.problem, place)
                 answers.append((index, outcome))
             submission.done.set_result(answers)
 
@@ -655,15 +666,12 @@ class Intake:
         now = self.clock.now_ms()
         by_partition: dict[int, list[tuple[int, Accepted | _Refused]]] = {}
         sizes: Counter[int] = Counter()
-        partition_of: dict[str, int] = {}
         for index, element in enumerate(elements):
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             item = self._examine(principal, element, now)
             source = item.source if isinstance(item, Accepted) else (item.refusal.source or principal.name)
-            partition = partition_of.get(source)
-            if partition is None:
-                partition = partition_of[source] = partition_for(source.encode(), self.partitions)
+            partition = _partition(source, self.partitions)
             by_partition.setdefault(partition, []).append((index, item))
             sizes[partition] += len(element)
         return await self._hand_over(principal, by_partition, sizes, len(elements))

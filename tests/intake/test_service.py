@@ -376,3 +376,14 @@ async def test_stopping_finishes_what_is_in_line_and_refuses_what_comes_later(tm
 async def test_nothing_is_taken_for_nothing(tmp_path: Path) -> None:
     async with running(tmp_path / "log") as city:
         assert await city.intake.submit(DEVICE, []) == []
+
+
+@pytest.mark.logs_errors
+async def test_a_foreign_record_in_the_registry_does_not_blind_intake(tmp_path: Path) -> None:
+    async with running(tmp_path / "log") as city:
+        good = registration("device.registered", 70, device="d", source=OTHER + "y", kind="gps", site="m01")
+        records = [Record(b"x", value, Headers(received=NOW, type="device.registered")) for value in (b"{", b'{"id":1}', good)]
+        position = await city.log.append("registry", 0, records)
+        await asyncio.wait_for(city.directory.wait_until_read(TopicPartition("registry", 0), position), 5)
+        assert city.directory.unreadable == 2
+        assert statuses(await city.intake.submit(DEVICE, [weighing(1, OTHER + "y")])) == ["accepted"]
