@@ -1,7 +1,7 @@
 """The projection protocol under death: kill -9 after every numbered step, zombies, lost answers, and each guard switched off.
 
 What the tables hold is compared with a recomputation over the log that shares no code with the projections. Run as a program,
-this file is the process that gets killed.
+this file is the process that gets killed. The kills are on the local log and chDB; the rest on ClickHouse too.
 """
 
 import asyncio
@@ -24,13 +24,16 @@ import pytest
 from hengliu.events.catalog import Catalog
 from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import Append, Fenced, Headers, LogUnavailable, Record, TaskId, TaskSession, TopicPartition
-from hengliu.ports.warehouse import TableSchema, WarehouseUnavailable
+from hengliu.ports.warehouse import TableSchema, Warehouse, WarehouseUnavailable
 from infra.chdb_warehouse import ChdbWarehouse
 from infra.local_log import LocalLog
 from projections.catalog import tables
 from projections.migrate import migrate
 from projections.projector import INTENT_KEY, STEPS, TASK, Guards, Policy, Projector
+from tests.contract.warehouse_support import Engine, clickhouse_service, engine
 from tests.projections.support import PARTITIONS, T0, clock_mark, event, log_at, warehouse_at, weighing
+
+__all__ = ["clickhouse_service", "engine"]
 
 ROOT = Path(__file__).parents[2]
 POLICY = Policy(flush_ms=5, small_wait_ms=20, small_rows=1, poll_records=7, inserts_per_second=1000, idle_commit_ms=50)
@@ -137,7 +140,7 @@ _FILLED = {"operator_version", "flow", "quality", "rule_version"}
 """Columns that a default fills where the event is silent."""
 
 
-async def held(warehouse: ChdbWarehouse) -> dict[str, Counter[str]]:
+async def held(warehouse: Warehouse) -> dict[str, Counter[str]]:
     """Rows of each table as the warehouse has them, in the same form."""
     schemas = {table.name: table.schema for table in tables(Catalog())}
     out: dict[str, Counter[str]] = {}
@@ -164,7 +167,7 @@ def _shown(row: Mapping[str, Any]) -> str:
     return json.dumps(shown, sort_keys=True, ensure_ascii=False)
 
 
-async def assert_equal(log: LocalLog, warehouse: ChdbWarehouse) -> None:
+async def assert_equal(log: LocalLog, warehouse: Warehouse) -> None:
     assert await held(warehouse) == await recomputed(log)
 
 
@@ -280,23 +283,29 @@ def dying(step: str, times: int = 1) -> Callable[[str], None]:
 
 
 @asynccontextmanager
-async def both(folder: Path) -> AsyncIterator[tuple[LocalLog, ChdbWarehouse]]:
-    async with log_at(folder / "log") as log, warehouse_at(folder / "w") as warehouse:
+async def both(folder: Path, engine: Engine) -> AsyncIterator[tuple[LocalLog, Warehouse]]:
+    """A new log, and the engine's warehouse with nothing in it."""
+    warehouse = await engine.open()
+    for table in (*tables(Catalog()), "schema_migration", "projection_position"):
+        await warehouse.execute(f"DROP TABLE IF EXISTS {getattr(table, 'name', table)} SYNC")
+    await migrate(warehouse, tables(Catalog()))
+    async with log_at(folder / "log") as log:
         yield log, warehouse
+    await engine.close()
 
 
 def projector(log: Any, warehouse: Any, **more: Any) -> Projector:
     return Projector(log, warehouse, tables(Catalog()), PARTITIONS, SystemClock(), **{"policy": POLICY, **more})
 
 
-async def weighing_ids(warehouse: ChdbWarehouse) -> list[int]:
+async def weighing_ids(warehouse: Warehouse) -> list[int]:
     result = await warehouse.query("SELECT toInt64(id) AS n FROM weighing_measured ORDER BY n")
     return [int(str(row[0])) for row in result.rows]
 
 
-async def crash_between_insert_and_commit(folder: Path, guards: Guards) -> list[int]:
+async def crash_between_insert_and_commit(folder: Path, engine: Engine, guards: Guards) -> list[int]:
     """Ids in the table after: insert, death before the positions are committed, more records, restart."""
-    async with both(folder) as (log, warehouse):
+    async with both(folder, engine) as (log, warehouse):
         await log.append("weighing", 0, [weighing(i, T0) for i in range(3)])
         with pytest.raises(Death):
             await projector(log, warehouse, guards=guards, faults=dying("5-inserted")).run()
@@ -306,22 +315,22 @@ async def crash_between_insert_and_commit(folder: Path, guards: Guards) -> list[
         return await weighing_ids(warehouse)
 
 
-async def test_guard_intent(tmp_path: Path) -> None:
+async def test_guard_intent(tmp_path: Path, engine: Engine) -> None:
     """Without the intent a restart cuts a longer range, whose token nobody has seen."""
-    assert await crash_between_insert_and_commit(tmp_path / "on", Guards()) == [0, 1, 2, 3]
-    assert await crash_between_insert_and_commit(tmp_path / "off", Guards(intent=False)) == [0, 0, 1, 1, 2, 2, 3]
+    assert await crash_between_insert_and_commit(tmp_path / "on", engine, Guards()) == [0, 1, 2, 3]
+    assert await crash_between_insert_and_commit(tmp_path / "off", engine, Guards(intent=False)) == [0, 0, 1, 1, 2, 2, 3]
 
 
-async def test_guard_token(tmp_path: Path) -> None:
+async def test_guard_token(tmp_path: Path, engine: Engine) -> None:
     """Without a token made of the ranges the settled intent is inserted a second time."""
-    assert await crash_between_insert_and_commit(tmp_path / "on", Guards()) == [0, 1, 2, 3]
-    assert await crash_between_insert_and_commit(tmp_path / "off", Guards(token=False)) == [0, 0, 1, 1, 2, 2, 3]
+    assert await crash_between_insert_and_commit(tmp_path / "on", engine, Guards()) == [0, 1, 2, 3]
+    assert await crash_between_insert_and_commit(tmp_path / "off", engine, Guards(token=False)) == [0, 0, 1, 1, 2, 2, 3]
 
 
-async def crash_after_arrival_out_of_order(folder: Path, guards: Guards) -> list[int]:
+async def crash_after_arrival_out_of_order(folder: Path, engine: Engine, guards: Guards) -> list[int]:
     """Partition 1 arrives before partition 0; death after the insert; restart."""
     patient = Policy(small_wait_ms=1500, inserts_per_second=1000)
-    async with both(folder) as (log, warehouse):
+    async with both(folder, engine) as (log, warehouse):
         first = projector(log, warehouse, guards=guards, policy=patient, faults=dying("5-inserted"))
         running = asyncio.create_task(first.run())
         await log.append("weighing", 1, [weighing(1, T0)])
@@ -336,25 +345,25 @@ async def crash_after_arrival_out_of_order(folder: Path, guards: Guards) -> list
         return await weighing_ids(warehouse)
 
 
-async def test_guard_order(tmp_path: Path) -> None:
+async def test_guard_order(tmp_path: Path, engine: Engine) -> None:
     """Without one order the vector of the replay differs from that of the flush, and so does its token."""
-    assert await crash_after_arrival_out_of_order(tmp_path / "on", Guards()) == [0, 1]
-    assert await crash_after_arrival_out_of_order(tmp_path / "off", Guards(order=False)) == [0, 0, 1, 1]
+    assert await crash_after_arrival_out_of_order(tmp_path / "on", engine, Guards()) == [0, 1]
+    assert await crash_after_arrival_out_of_order(tmp_path / "off", engine, Guards(order=False)) == [0, 0, 1, 1]
 
 
-async def test_a_settled_intent_rebuilds_the_identical_block(tmp_path: Path) -> None:
+async def test_a_settled_intent_rebuilds_the_identical_block(tmp_path: Path, engine: Engine) -> None:
     """The insert that a restart repeats has the same token and the same rows, to the byte."""
     seen: list[tuple[str, str, pa.Table]] = []
 
     class Watching:
-        def __init__(self, inner: ChdbWarehouse) -> None:
+        def __init__(self, inner: Warehouse) -> None:
             self.inner = inner
 
         async def insert(self, table: TableSchema, data: pa.Table, token: str) -> None:
             seen.append((table.name, token, data))
             await self.inner.insert(table, data, token)
 
-    async with both(tmp_path) as (log, warehouse):
+    async with both(tmp_path, engine) as (log, warehouse):
         await append(log, batch(0))
         policy = Policy(small_wait_ms=100, inserts_per_second=1000)
         with pytest.raises(Death):
@@ -370,11 +379,11 @@ async def test_a_settled_intent_rebuilds_the_identical_block(tmp_path: Path) -> 
         await assert_equal(log, warehouse)
 
 
-async def test_a_zombie_inserts_nothing_twice_and_is_fenced(tmp_path: Path) -> None:
+async def test_a_zombie_inserts_nothing_twice_and_is_fenced(tmp_path: Path, engine: Engine) -> None:
     """It hangs between intent and insert while another projector is opened, settles and goes on; then it wakes."""
 
     class Hanging:
-        def __init__(self, inner: ChdbWarehouse) -> None:
+        def __init__(self, inner: Warehouse) -> None:
             self.inner, self.reached, self.go = inner, asyncio.Event(), asyncio.Event()
 
         async def insert(self, table: TableSchema, data: pa.Table, token: str) -> None:
@@ -382,7 +391,7 @@ async def test_a_zombie_inserts_nothing_twice_and_is_fenced(tmp_path: Path) -> N
             await self.go.wait()
             await self.inner.insert(table, data, token)
 
-    async with both(tmp_path) as (log, warehouse):
+    async with both(tmp_path, engine) as (log, warehouse):
         await append(log, batch(0))
         hanging = Hanging(warehouse)
         zombie = asyncio.create_task(projector(log, hanging).run())
@@ -395,9 +404,9 @@ async def test_a_zombie_inserts_nothing_twice_and_is_fenced(tmp_path: Path) -> N
         await assert_equal(log, warehouse)
 
 
-async def test_an_answer_lost_after_the_insert_is_retried_under_the_same_token(tmp_path: Path) -> None:
+async def test_an_answer_lost_after_the_insert_is_retried_under_the_same_token(tmp_path: Path, engine: Engine) -> None:
     class Flaky:
-        def __init__(self, inner: ChdbWarehouse) -> None:
+        def __init__(self, inner: Warehouse) -> None:
             self.inner, self.calls = inner, 0
 
         async def insert(self, table: TableSchema, data: pa.Table, token: str) -> None:
@@ -408,7 +417,7 @@ async def test_an_answer_lost_after_the_insert_is_retried_under_the_same_token(t
             if self.calls % 3 == 2:
                 raise WarehouseUnavailable("the answer was lost")
 
-    async with both(tmp_path) as (log, warehouse):
+    async with both(tmp_path, engine) as (log, warehouse):
         await append(log, batch(0))
         made = projector(log, Flaky(warehouse), policy=Policy(small_wait_ms=20, inserts_per_second=1000, retry_ms=1))
         await finish(log, made)
@@ -416,7 +425,7 @@ async def test_an_answer_lost_after_the_insert_is_retried_under_the_same_token(t
         await assert_equal(log, warehouse)
 
 
-async def test_a_commit_of_unknown_outcome_is_found_out_by_opening_anew(tmp_path: Path) -> None:
+async def test_a_commit_of_unknown_outcome_is_found_out_by_opening_anew(tmp_path: Path, engine: Engine) -> None:
     class Doubtful:
         """A log whose every third commit is visible, or not, and answers neither."""
 
@@ -447,7 +456,7 @@ async def test_a_commit_of_unknown_outcome_is_found_out_by_opening_anew(tmp_path
                 raise LogUnavailable("committed")
             return ends
 
-    async with both(tmp_path) as (log, warehouse):
+    async with both(tmp_path, engine) as (log, warehouse):
         for number in range(3):
             await append(log, batch(number))
         policy = Policy(flush_ms=5, small_wait_ms=20, small_rows=1, poll_records=7, inserts_per_second=1000, retry_ms=1)
@@ -457,12 +466,12 @@ async def test_a_commit_of_unknown_outcome_is_found_out_by_opening_anew(tmp_path
         await assert_equal(log, warehouse)
 
 
-async def test_stop_while_the_warehouse_is_away_leaves_the_intent_for_the_next_start(tmp_path: Path) -> None:
+async def test_stop_while_the_warehouse_is_away_leaves_the_intent_for_the_next_start(tmp_path: Path, engine: Engine) -> None:
     class Away:
         async def insert(self, table: TableSchema, data: pa.Table, token: str) -> None:
             raise WarehouseUnavailable("away")
 
-    async with both(tmp_path) as (log, warehouse):
+    async with both(tmp_path, engine) as (log, warehouse):
         await append(log, batch(0))
         first = projector(log, Away(), policy=Policy(small_wait_ms=20, retry_ms=10))
         running = asyncio.create_task(first.run())
@@ -477,8 +486,8 @@ async def test_stop_while_the_warehouse_is_away_leaves_the_intent_for_the_next_s
         await assert_equal(log, warehouse)
 
 
-async def test_the_comparison_sees_a_doubled_and_a_lost_row(tmp_path: Path) -> None:
-    async with both(tmp_path) as (log, warehouse):
+async def test_the_comparison_sees_a_doubled_and_a_lost_row(tmp_path: Path, engine: Engine) -> None:
+    async with both(tmp_path, engine) as (log, warehouse):
         await append(log, batch(0))
         await finish(log, projector(log, warehouse))
         await assert_equal(log, warehouse)

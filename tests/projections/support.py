@@ -10,7 +10,7 @@ from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import CLOCK_TYPE, Headers, Record, TopicPartition
-from hengliu.ports.warehouse import TableSchema
+from hengliu.ports.warehouse import TableSchema, Warehouse
 from infra.chdb_warehouse import ChdbWarehouse
 from infra.local_log import LocalLog
 from projections.catalog import tables
@@ -85,7 +85,7 @@ async def log_at(path: Path, catalog: Catalog | None = None) -> AsyncIterator[Lo
         await log.close()
 
 
-async def put(warehouse: ChdbWarehouse, records: Iterable[Record], catalog: Catalog | None = None) -> None:
+async def put(warehouse: Warehouse, records: Iterable[Record], catalog: Catalog | None = None) -> None:
     """Rows of the records straight into their tables, without log and projector."""
     from projections.table import Range, Records
 
@@ -110,7 +110,7 @@ async def put(warehouse: ChdbWarehouse, records: Iterable[Record], catalog: Cata
         await warehouse.insert(table.schema, rows.data, f"{name}-{start}")
 
 
-async def content(warehouse: ChdbWarehouse, schema: TableSchema) -> list[tuple[Any, ...]]:
+async def content(warehouse: Warehouse, schema: TableSchema) -> list[tuple[Any, ...]]:
     """All rows of a table, content columns only, sorted."""
     columns = ", ".join(schema.content_columns)
     result = await warehouse.query(f"SELECT {columns} FROM {schema.name} ORDER BY source, id")

@@ -1,19 +1,20 @@
-"""Every named query on the real engine, with answers computed by hand."""
+"""Every named query on both engines, with answers computed by hand."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from hengliu.events.catalog import Catalog
 from hengliu.ports.log import Record
+from hengliu.ports.warehouse import Warehouse
 from hengliu.rights import Scope
-from infra.chdb_warehouse import ChdbWarehouse
+from projections.catalog import tables
+from projections.migrate import migrate
 from projections.queries import ERRORS, QUERIES, NamedQuery, QueryError, ScopeColumns, family_query, run_query
-from tests.projections.support import HOUR, T0, event, put, warehouse_at, weighing
+from tests.contract.warehouse_support import Engine
+from tests.projections.support import HOUR, T0, event, put, weighing
 
 ALL = Scope(everything=True)
 DAY = 24 * HOUR
@@ -25,12 +26,24 @@ def at(ms: int) -> datetime:
 
 
 @pytest.fixture
-async def warehouse(tmp_path: Path) -> AsyncIterator[ChdbWarehouse]:
-    async with warehouse_at(tmp_path / "w") as opened:
-        yield opened
+async def warehouse(engine: Engine) -> Warehouse:
+    opened = await engine.open()
+    await migrate(opened, tables(Catalog()))
+    return opened
 
 
-async def ask(warehouse: ChdbWarehouse, name: str, scope: Scope = ALL, **parameters: Any) -> list[dict[str, Any]]:
+@pytest.fixture
+def nowhere() -> Warehouse:
+    """A warehouse that must not be asked."""
+
+    class Nowhere:
+        async def query(self, sql: str, parameters: object = None) -> Any:
+            raise AssertionError(f"asked: {sql}")
+
+    return cast("Warehouse", Nowhere())
+
+
+async def ask(warehouse: Warehouse, name: str, scope: Scope = ALL, **parameters: Any) -> list[dict[str, Any]]:
     """All rows of a named query; ``from_`` stands for ``from``."""
     given = {k.rstrip("_"): v for k, v in parameters.items()}
     return (await run_query(warehouse, QUERIES[name], scope, {"now": T0, **given}, None, 1000)).rows
@@ -96,7 +109,7 @@ REGISTRY = [
 ]
 
 
-async def test_weighings_newest_first_with_filters(warehouse: ChdbWarehouse) -> None:
+async def test_weighings_newest_first_with_filters(warehouse: Warehouse) -> None:
     await put(
         warehouse,
         [
@@ -121,7 +134,7 @@ async def test_weighings_newest_first_with_filters(warehouse: ChdbWarehouse) -> 
     assert await ask(warehouse, "weighings", plate="x' OR 1=1 --") == []
 
 
-async def test_bounds_in_time(warehouse: ChdbWarehouse) -> None:
+async def test_bounds_in_time(warehouse: Warehouse) -> None:
     midnight = 1_772_294_400_000  # 2026-02-28T16:00Z, the first instant of 1 March in Shanghai
     await put(warehouse, [weighing(i, t) for i, t in enumerate((midnight - 1, midnight, midnight + DAY - 1, midnight + DAY))])
 
@@ -141,20 +154,20 @@ async def test_bounds_in_time(warehouse: ChdbWarehouse) -> None:
     assert caught.value.code == "empty-range"
 
 
-async def test_without_now_the_engine_s_clock_bounds(warehouse: ChdbWarehouse) -> None:
+async def test_without_now_the_engine_s_clock_bounds(warehouse: Warehouse) -> None:
     await put(warehouse, [weighing(1, T0 - 400 * DAY * 10)])
     page = await run_query(warehouse, QUERIES["weighings"], ALL, {})
     assert page.rows == []
     assert len((await run_query(warehouse, QUERIES["weighings"], ALL, {"from": "2000-01-01"})).rows) == 1
 
 
-async def test_as_of_shows_what_was_known(warehouse: ChdbWarehouse) -> None:
+async def test_as_of_shows_what_was_known(warehouse: Warehouse) -> None:
     await put(warehouse, [weighing(1, T0, received=T0 + 5), weighing(2, T0, received=T0 + 6)])
     assert [r["id"] for r in await ask(warehouse, "weighings", as_of=T0 + 5)] == ["1"]
     assert await ask(warehouse, "weighings", as_of=T0 + 4) == []
 
 
-async def test_pages_follow_one_another_without_gap_or_repeat(warehouse: ChdbWarehouse) -> None:
+async def test_pages_follow_one_another_without_gap_or_repeat(warehouse: Warehouse) -> None:
     records = [weighing(i, T0 - (i // 3) * MINUTE, source=f"urn:dev:org:32473-{i % 2}") for i in range(20)]
     await put(warehouse, records)
     whole = await ask(warehouse, "weighings")
@@ -172,7 +185,7 @@ async def test_pages_follow_one_another_without_gap_or_repeat(warehouse: ChdbWar
         assert pages == -(-20 // size)
 
 
-async def test_a_cursor_belongs_to_its_query_and_filters(warehouse: ChdbWarehouse) -> None:
+async def test_a_cursor_belongs_to_its_query_and_filters(warehouse: Warehouse) -> None:
     await put(warehouse, [weighing(i, T0) for i in range(3)])
     page = await run_query(warehouse, QUERIES["weighings"], ALL, {"now": T0}, None, 1)
     assert page.next
@@ -185,7 +198,7 @@ async def test_a_cursor_belongs_to_its_query_and_filters(warehouse: ChdbWarehous
             await run_query(warehouse, QUERIES["weighings"], ALL, {"now": T0}, bad, 1)
 
 
-async def test_tickets(warehouse: ChdbWarehouse) -> None:
+async def test_tickets(warehouse: Warehouse) -> None:
     data = {
         "enterprise": "m01", "site": "m01", "division": "150303", "plate": "蒙C12345", "direction": "out", "gross_kg": 48_920,
         "tare_kg": 15_300, "net_kg": 33_620, "gross_time": "2026-03-01T10:00:00+08:00", "tare_source": "register",
@@ -198,7 +211,7 @@ async def test_tickets(warehouse: ChdbWarehouse) -> None:
     assert (row["origin"], row["destination"], row["cause"], row["corrects"]) == ("150303", None, "a;b", "")
 
 
-async def test_flows_add_deltas_and_group(warehouse: ChdbWarehouse) -> None:
+async def test_flows_add_deltas_and_group(warehouse: Warehouse) -> None:
     await put(
         warehouse,
         [
@@ -236,7 +249,7 @@ async def test_flows_add_deltas_and_group(warehouse: ChdbWarehouse) -> None:
     assert [(r["origin"], r["net_kg"]) for r in page.rows + rest.rows] == [("610100", 7_000), (None, 30_000), ("150302", 5_000)]
 
 
-async def load(warehouse: ChdbWarehouse, **parameters: Any) -> list[tuple[int, int, str, str]]:
+async def load(warehouse: Warehouse, **parameters: Any) -> list[tuple[int, int, str, str]]:
     rows = await ask(warehouse, "load-curves", **parameters)
     return [
         ((r["start"] - at(T0)).total_seconds() // 60, (r["end"] - r["start"]).total_seconds() // 60, str(r["amount"]),
@@ -245,7 +258,7 @@ async def load(warehouse: ChdbWarehouse, **parameters: Any) -> list[tuple[int, i
     ]  # fmt: skip
 
 
-async def test_load_curve_of_intervals_that_fit_their_slots(warehouse: ChdbWarehouse) -> None:
+async def test_load_curve_of_intervals_that_fit_their_slots(warehouse: Warehouse) -> None:
     quarters = [consumption(str(i), T0 + i * 15 * MINUTE, T0 + (i + 1) * 15 * MINUTE, f"{i + 1}.5") for i in range(4)]
     await put(warehouse, quarters)
     assert await load(warehouse, from_=T0, slot=15) == [
@@ -262,7 +275,7 @@ async def test_load_curve_of_intervals_that_fit_their_slots(warehouse: ChdbWareh
     assert await load(warehouse, from_=T0, slot=1440) == [(-600, 1440, "12.000000", "0.500000")]
 
 
-async def test_load_curve_spreads_an_interval_exactly(warehouse: ChdbWarehouse) -> None:
+async def test_load_curve_spreads_an_interval_exactly(warehouse: Warehouse) -> None:
     await put(
         warehouse,
         [
@@ -285,7 +298,7 @@ async def test_load_curve_spreads_an_interval_exactly(warehouse: ChdbWarehouse) 
     ]
 
 
-async def test_load_curve_corrections(warehouse: ChdbWarehouse) -> None:
+async def test_load_curve_corrections(warehouse: Warehouse) -> None:
     span = (T0, T0 + 45 * MINUTE)
     await put(
         warehouse,
@@ -307,7 +320,7 @@ async def test_load_curve_corrections(warehouse: ChdbWarehouse) -> None:
     assert [r["amount"] for r in rows] == [Decimal(1)]
 
 
-async def test_meters(warehouse: ChdbWarehouse) -> None:
+async def test_meters(warehouse: Warehouse) -> None:
     await put(warehouse, [*REGISTRY, consumption("1", T0, T0 + HOUR, "1"), consumption("2", T0 + HOUR, T0 + 2 * HOUR, "1")])
     rows = await ask(warehouse, "meters")
     assert [(r["meter"], r["quantity"], r["unit"], r["flow"], r["enterprise"], r["site_name"]) for r in rows] == [
@@ -318,7 +331,7 @@ async def test_meters(warehouse: ChdbWarehouse) -> None:
     assert [r["meter"] for r in await ask(warehouse, "meters", Scope(False, frozenset({"m02"})))] == ["em-2"]
 
 
-async def test_stocks(warehouse: ChdbWarehouse) -> None:
+async def test_stocks(warehouse: Warehouse) -> None:
     await put(
         warehouse,
         [
@@ -336,7 +349,7 @@ async def test_stocks(warehouse: ChdbWarehouse) -> None:
     assert [r["site"] for r in await ask(warehouse, "stocks", division="150302")] == ["m02"]
 
 
-async def test_warnings_show_the_latest_change(warehouse: ChdbWarehouse) -> None:
+async def test_warnings_show_the_latest_change(warehouse: Warehouse) -> None:
     await put(
         warehouse,
         [
@@ -356,7 +369,7 @@ async def test_warnings_show_the_latest_change(warehouse: ChdbWarehouse) -> None
     assert [(r["warning"], r["state"]) for r in early] == [("b", "raised"), ("a", "raised")]
 
 
-async def test_quarantine(warehouse: ChdbWarehouse) -> None:
+async def test_quarantine(warehouse: Warehouse) -> None:
     data = {"reason": "unknown-type", "parameters": {"type": "x.y"}, "principal": "demo", "digest": "0" * 64, "size_bytes": 2}
     await put(warehouse, [event("event.refused", "q", T0, {**data, "payload_base64": "e30="}, scope=("", "", ""))])
     [row] = await ask(warehouse, "quarantine")
@@ -371,7 +384,7 @@ async def test_quarantine(warehouse: ChdbWarehouse) -> None:
     assert await ask(warehouse, "quarantine", Scope(False, frozenset({"m01"}), frozenset({"150000"}))) == []
 
 
-async def test_registry_shows_the_latest_version(warehouse: ChdbWarehouse) -> None:
+async def test_registry_shows_the_latest_version(warehouse: Warehouse) -> None:
     later = registered("enterprise", "e3", T0 + 5, enterprise="m01", name="甲新", kind="mine", division="150303",
                        valid_from="2026-03-01T00:00:00Z")  # fmt: skip
     older = registered("enterprise", "e4", T0 + 9, enterprise="m01", name="甲旧", kind="mine", division="150303",
@@ -398,7 +411,7 @@ async def test_registry_shows_the_latest_version(warehouse: ChdbWarehouse) -> No
     )  # fmt: skip
 
 
-async def test_overview(warehouse: ChdbWarehouse) -> None:
+async def test_overview(warehouse: Warehouse) -> None:
     [empty] = await ask(warehouse, "overview")
     assert set(empty.values()) == {0, None}
     await put(
@@ -445,7 +458,7 @@ SAMPLE = [
 ]
 
 
-async def test_rights_hold_in_every_query(warehouse: ChdbWarehouse) -> None:
+async def test_rights_hold_in_every_query(warehouse: Warehouse) -> None:
     """A reader of nothing sees nothing; a reader of m02, or of its district, sees m02 alone."""
     await put(warehouse, SAMPLE)
     shown = 0
@@ -468,7 +481,7 @@ async def test_a_query_without_the_rights_filter_is_refused() -> None:
         NamedQuery("x", QUERIES["tickets"].title, "SELECT 1 WHERE $known", (), (), ScopeColumns(), ())
 
 
-async def test_family_query_of_every_family(warehouse: ChdbWarehouse) -> None:
+async def test_family_query_of_every_family(warehouse: Warehouse) -> None:
     await put(warehouse, SAMPLE)
     for family in Catalog().families.values():
         query = family_query(family)
@@ -504,19 +517,19 @@ async def test_family_query_of_every_family(warehouse: ChdbWarehouse) -> None:
     ],
 )
 async def test_parameters_that_cannot_be_used(
-    warehouse: ChdbWarehouse, name: str, given: dict[str, Any], code: str, parameter: str
+    nowhere: Warehouse, name: str, given: dict[str, Any], code: str, parameter: str
 ) -> None:
     with pytest.raises(QueryError) as caught:
-        await run_query(warehouse, QUERIES[name], ALL, given)
+        await run_query(nowhere, QUERIES[name], ALL, given)
     assert (caught.value.code, caught.value.parameter) == (code, parameter)
     assert caught.value.text.zh != caught.value.text.en
     assert "{" not in caught.value.text.zh + caught.value.text.en
 
 
-async def test_limits(warehouse: ChdbWarehouse) -> None:
+async def test_limits(nowhere: Warehouse) -> None:
     for limit in (0, -1, 10_001, True):
         with pytest.raises(QueryError) as caught:
-            await run_query(warehouse, QUERIES["weighings"], ALL, {}, None, limit)
+            await run_query(nowhere, QUERIES["weighings"], ALL, {}, None, limit)
         assert caught.value.code == "bad-limit"
 
 
