@@ -1,6 +1,7 @@
 """Both warehouse adapters behind one handle, for the contract suite."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -141,8 +142,6 @@ class Script:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
