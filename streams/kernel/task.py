@@ -350,13 +350,15 @@ class OperatorTask(StreamTask):
         return self._store.checkpoint()
 
     def transform(self, arrivals: Sequence[Arrival], clock: int, outputs: Outputs) -> None:
-        # Cut at reference events, so that a record sees exactly the registrations received before it.
+        # Cut at reference events, so that a record, or a timer, sees exactly the registrations received before it. The cut is
+        # made even without records: a timer due before the registration must not see it just because both came in one batch.
         run: list[Arrival] = []
+        stepped = -1
         for arrival in arrivals:
             if arrival.headers.type in KEYS:
-                if run:
+                if run or arrival.received > stepped:
                     self._step_run(run, arrival.received, outputs)
-                    run = []
+                    run, stepped = [], arrival.received
                 self._learn(arrival, outputs)
             else:
                 run.append(arrival)
