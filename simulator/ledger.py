@@ -11,13 +11,26 @@ sent up to ``t``, whatever the city has done since.
 from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simulator.almanac import HOUR_MS, day_start
+from simulator.city import Device
 
-__all__ = ["Balance", "Consumption", "FlowKey", "Ledger", "Overload", "Planted", "Silence", "StockMove", "Ticket", "TimeOut"]
+__all__ = [
+    "Balance",
+    "Consumption",
+    "FlowKey",
+    "Ledger",
+    "Overload",
+    "Planted",
+    "Silence",
+    "StockMove",
+    "Supply",
+    "Ticket",
+    "TimeOut",
+]
 
 FlowKey = tuple[int, str, str, str, str, str, str, str, str]
 """hour (epoch ms, UTC), enterprise, site, division, direction, commodity, use, origin, destination."""
@@ -118,20 +131,40 @@ class TimeOut:
     known_at: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Silence:
-    """A device that reported nothing for longer than it may. ``last``, ``next``: event times of its reports around the gap."""
+    """A device from which nothing came for ``silence_after_s`` or longer: a dead scale, or one behind a dead network.
+
+    ``last`` and ``next`` are when its events around the gap were *sent*: silence is what a listener hears, so a buffer that
+    is sent later does not undo it. ``next`` is None while it lasts.
+    """
 
     device: str
     source: str
     site: str
     last: int
     silence_after_s: int
-    next: int | None = None
+    next: int | None
 
     @property
     def raised(self) -> int:
         return self.last + self.silence_after_s * 1000
+
+
+@dataclass(slots=True)
+class Supply:
+    """A supply (``power``, ``network``) that a device reported as ``backup`` or ``lost``, and as ``ok`` again. ``since`` and
+    ``until`` are event times, ``known_at`` and ``until_known`` when the two reports left the device."""
+
+    device: str
+    source: str
+    site: str
+    kind: str
+    state: str
+    since: int
+    known_at: int
+    until: int | None = None
+    until_known: int | None = None
 
 
 @dataclass(slots=True)
@@ -163,6 +196,7 @@ class Balance:
     overloads: list[Overload]
     time_outs: list[TimeOut]
     silences: list[Silence]
+    supplies: list[Supply]
 
 
 class Ledger:
@@ -170,7 +204,11 @@ class Ledger:
 
     TIME_OUT_MS = 24 * HOUR_MS
 
-    def __init__(self) -> None:
+    def __init__(self, watched: Mapping[str, Device] | None = None) -> None:
+        """``watched``: devices with ``silence_after_s``, by id."""
+        self._watched = watched or {}
+        self._heard: dict[str, int] = {}
+        self.supplies: list[Supply] = []
         self.tickets: list[Ticket] = []
         self.moves: list[StockMove] = []
         self.consumption: list[Consumption] = []
@@ -180,9 +218,24 @@ class Ledger:
         self.planted: list[Planted] = []
         self._sent: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
 
-    def sent(self, at: int, type_: str, expect: str) -> None:
+    def sent(self, at: int, type_: str, expect: str, device: str) -> None:
         """Count one event as it leaves; ``at`` never goes back."""
         self._sent[expect, type_].append(at)
+        if expect == "accepted" and (watched := self._watched.get(device)) is not None:
+            last = self._heard.get(device, at)
+            self._heard[device] = at
+            if (silence := self._silence(watched, last, at)) is not None:
+                self.silences.append(silence)
+
+    @staticmethod
+    def _silence(device: Device, last: int, next_: int | None, at: int | None = None) -> Silence | None:
+        """The gap from ``last`` to ``next_`` (or, still open, to ``at``), if it is a silence."""
+        assert device.silence_after_s is not None
+        end = next_ if next_ is not None else at
+        assert end is not None
+        if end - last < device.silence_after_s * 1000:
+            return None
+        return Silence(device.id, device.source, device.site, last, device.silence_after_s, next_)
 
     def count(self, expect: str, at: int, type_: str | None = None) -> int:
         """Events sent up to ``at`` that were to be ``accepted``, ``duplicate`` or ``refused``."""
@@ -213,8 +266,17 @@ class Ledger:
             consumption=[c for c in self.consumption if c.known_at <= at],
             overloads=[o for o in self.overloads if o.known_at <= at],
             time_outs=[t for t in self.time_outs if t.due <= at] if time_outs else [],
-            silences=[s for s in self.silences if s.raised <= at],
+            silences=self._silences(at),
+            supplies=[s for s in self.supplies if s.known_at <= at],
         )
+
+    def _silences(self, at: int) -> list[Silence]:
+        """Silences that were raised by ``at``; one that ended later, or has not ended, is open (``next`` None)."""
+        known = [replace(s, next=None) if s.next is not None and s.next > at else s for s in self.silences if s.raised <= at]
+        for id_, last in self._heard.items():
+            if last <= at and (still := self._silence(self._watched[id_], last, None, at)) is not None:
+                known.append(still)
+        return known
 
     def _stock(self, at: int, tickets: list[Ticket]) -> dict[tuple[str, str], int]:
         """Book stock per site and commodity: the last survey, and what moved after it."""
@@ -285,6 +347,9 @@ class Ledger:
                           for t in balance.time_outs],
             "silences": [{"device": s.device, "site": s.site, "last": s.last, "raised": s.raised, "next": s.next}
                          for s in balance.silences],
+            "supplies": [{"device": s.device, "site": s.site, "kind": s.kind, "state": s.state, "since": s.since,
+                          "until": s.until if s.until_known is not None and s.until_known <= at else None}
+                         for s in balance.supplies],
             "planted": dict(sorted(Counter(p.kind for p in self.planted if p.start <= at).items())),
         }  # fmt: skip
 

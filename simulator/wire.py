@@ -21,6 +21,7 @@ class Sent(NamedTuple):
     Attributes:
         at: when the device sends it, epoch ms of the city.
         order: breaks ties of ``at``; rises through the run.
+        device: who sends it.
         lane: events of one lane are sent one after the other (a lane is a site, or a truck's own radio).
         type: event type, as counted in the ledger (of a malformed event, that of the event it garbles).
         expect: ``accepted``, ``duplicate`` or ``refused``.
@@ -29,6 +30,7 @@ class Sent(NamedTuple):
 
     at: int
     order: int
+    device: str
     lane: int
     type: str
     expect: str

@@ -25,7 +25,7 @@ from simulator.almanac import (
     works_percent,
 )
 from simulator.city import SCALE_STEP_KG, Belt, City, Device, Line, Meter, Rates, Site, Truck
-from simulator.ledger import Consumption, Ledger, Overload, Planted, Silence, StockMove, Ticket, TimeOut
+from simulator.ledger import Consumption, Ledger, Overload, Planted, StockMove, Supply, Ticket, TimeOut
 from simulator.roads import degrees_text
 from simulator.wire import Sent, envelope, event, fast_iso
 
@@ -71,7 +71,7 @@ class Truth:
 class _Dev:
     """A device at work."""
 
-    __slots__ = ("bias_ppm", "device", "free_at", "heads", "lane", "last", "last_report", "offset_ms", "seq", "silence",
+    __slots__ = ("bias_ppm", "device", "free_at", "heads", "lane", "last", "offset_ms", "on_backup", "seq",
                  "silent_from", "silent_until", "site", "started")  # fmt: skip
 
     def __init__(self, device: Device, lane: int, site: "_Works | None", started: int, bias_ppm: int) -> None:
@@ -84,9 +84,8 @@ class _Dev:
         self.heads: dict[str, tuple[str, str]] = {}
         self.offset_ms = 0
         self.free_at = 0
+        self.on_backup: Supply | None = None
         self.silent_from = self.silent_until = 0
-        self.silence: Silence | None = None
-        self.last_report = started
         self.last: tuple[str, str, int, dict[str, Any], int] | None = None
 
 
@@ -224,7 +223,7 @@ class World:
         self.start_ms = start_ms // GRID_MS * GRID_MS
         self.rates = city.size.rates if rates is None else rates
         self.encode = encode
-        self.ledger = Ledger()
+        self.ledger = Ledger({d.id: d for d in city.devices() if d.silence_after_s is not None})
         self.stays: list[Stay] | None = [] if trace else None
         self._queue: list[tuple[int, int, Handler, Any]] = []
         self._number = 0
@@ -331,7 +330,7 @@ class World:
         del self._out[:lo]
         count = self.ledger.sent
         for s in sent:
-            count(s.at, s.type, s.expect)
+            count(s.at, s.type, s.expect, s.device)
         self._advanced = max(self._advanced, until_ms)
         return sent
 
@@ -355,12 +354,12 @@ class World:
             if head is None:
                 head = dev.heads[type_] = envelope(dev.device.source, type_)
             body = event(head, id_, t + dev.offset_ms, data)
-        self._out.append(Sent(at, self._order, dev.lane, type_, "accepted", body))
+        self._out.append(Sent(at, self._order, dev.device.id, dev.lane, type_, "accepted", body))
         dev.last = (type_, id_, t, data, at)
         if self._duplicate.now():
             again = at + self._odd.randint(20_000, 120_000)
             self._order += 1
-            self._out.append(Sent(again, self._order, dev.lane, type_, "duplicate", body))
+            self._out.append(Sent(again, self._order, dev.device.id, dev.lane, type_, "duplicate", body))
             self._plant("duplicate", dev.device.id, dev, t, again, "answered duplicate, counted once", id=id_)
         return at
 
@@ -372,21 +371,11 @@ class World:
             Planted(kind, subject, site, start, end, finding, {k: str(v) for k, v in parameters.items()})
         )
 
-    def _report(self, dev: _Dev, t: int, kind: str, state: str) -> None:
-        self._emit(dev, t, "device.reported", {"kind": kind, "state": state, "uptime_s": (t - dev.started) // 1000})
-        dev.last_report = t
-        if dev.silence is not None:
-            dev.silence.next = t
-            dev.silence = None
+    def _report(self, dev: _Dev, t: int, kind: str, state: str) -> int:
+        return self._emit(dev, t, "device.reported", {"kind": kind, "state": state, "uptime_s": (t - dev.started) // 1000})
 
     def _beat(self, t: int, dev: _Dev) -> None:
-        if dev.silent_from <= t < dev.silent_until:
-            if dev.silence is None and dev.device.silence_after_s is not None:
-                dev.silence = Silence(
-                    dev.device.id, dev.device.source, dev.device.site, dev.last_report, dev.device.silence_after_s
-                )
-                self.ledger.silences.append(dev.silence)
-        else:
+        if not dev.silent_from <= t < dev.silent_until:
             self._report(dev, t, "heartbeat", "ok")
         self._at(t + dev.device.heartbeat_s * 1000, self._beat, dev)
 
@@ -648,7 +637,9 @@ class World:
         way = self.city.roads.way(d.place, to)
         self._moved(d, t, d.place)
         if d.place == to:
-            self._at(t + MINUTE_MS, arrive, d)
+            # It loads where it has just unloaded. The driver fetches the new slip first: a second empty weighing within ten
+            # minutes would be a repetition of the first.
+            self._at(t + d.rng.randint(12, 20) * MINUTE_MS, arrive, d)
             return
         laden = d.load > 0
         kmh = d.rng.randint(38, 50) if laden else d.rng.randint(48, 66)
@@ -975,7 +966,7 @@ class World:
 
     def _odd_event(self, dev: _Dev, at: int, type_: str, body: bytes) -> None:
         self._order += 1
-        self._out.append(Sent(at, self._order, dev.lane, type_, "refused", body if self.encode else b""))
+        self._out.append(Sent(at, self._order, dev.device.id, dev.lane, type_, "refused", body if self.encode else b""))
 
     def _outage(self, t: int, _: Any) -> None:
         """A site's networks fail for about an hour: its devices buffer, and send everything when they are back."""
@@ -985,14 +976,17 @@ class World:
         w = self._odd.choice(quiet)
         back = t + self._odd.randint(35 * MINUTE_MS, 80 * MINUTE_MS)
         w.flush_at = back + FLUSH_MS
-        self._report(w.scales[0], t, "network", "lost")
-        self._at(back, self._network_back, w)
+        at = self._report(w.scales[0], t, "network", "lost")
+        supply = Supply(w.scales[0].device.id, w.scales[0].device.source, w.site.id, "network", "lost", t, at)
+        self.ledger.supplies.append(supply)
+        self._at(back, self._network_back, (w, supply))
         self._plant(
             "late-delivery", w.site.id, w.scales[0], t, back, "all is counted where it happened, under the original ids"
         )
 
-    def _network_back(self, t: int, w: _Works) -> None:
-        self._report(w.scales[0], t, "network", "ok")
+    def _network_back(self, t: int, what: tuple[_Works, Supply]) -> None:
+        w, supply = what
+        supply.until, supply.until_known = t, self._report(w.scales[0], t, "network", "ok")
 
     def _fall_silent(self, t: int, _: Any) -> None:
         """A road scale is dead for a while: no heartbeat, no weighing; trucks wait or take the other one."""
@@ -1010,20 +1004,29 @@ class World:
 
     def _power_cut(self, t: int, _: Any) -> None:
         """Main power fails; the second supply carries on (双电)."""
-        awake = [w for w in self.works.values() if w.flush_at < t and w.scales[0].silent_until < t]
+        awake = [
+            w for w in self.works.values() if w.flush_at < t and w.scales[0].silent_until < t and w.scales[0].on_backup is None
+        ]
         if not awake:
             return
         w = self._odd.choice(awake)
         back = t + self._odd.randint(5 * MINUTE_MS, 40 * MINUTE_MS)
-        self._report(w.scales[0], t, "power", "backup")
-        self._at(back, self._power_back, w.scales[0])
+        dev = w.scales[0]
+        at = self._report(dev, t, "power", "backup")
+        dev.on_backup = Supply(dev.device.id, dev.device.source, w.site.id, "power", "backup", t, at)
+        self.ledger.supplies.append(dev.on_backup)
+        self._at(back, self._power_back, dev)
         self._plant(
             "power-cut", w.scales[0].device.id, w.scales[0], t, back, "the device reports its second supply, then the first"
         )
 
     def _power_back(self, t: int, dev: _Dev) -> None:
-        if not dev.silent_from <= t < dev.silent_until:
-            self._report(dev, t, "power", "ok")
+        if dev.silent_from <= t < dev.silent_until:
+            self._at(dev.silent_until + 1_000, self._power_back, dev)
+            return
+        assert dev.on_backup is not None
+        dev.on_backup.until, dev.on_backup.until_known = t, self._report(dev, t, "power", "ok")
+        dev.on_backup = None
 
     def _clock_ahead(self, t: int, _: Any) -> None:
         """A gate camera's clock runs hours ahead (less than 24 h) until somebody sets it."""

@@ -241,38 +241,45 @@ def test_without_rates_nothing_goes_wrong() -> None:
 
 def test_a_silent_scale_reports_nothing_and_weighs_nothing() -> None:
     world, sent = run(1, "tiny", 96)
-    closed = [s for s in world.ledger.silences if s.next is not None]
-    assert closed
-    reports: dict[str, list[int]] = defaultdict(list)
+    dead = [p for p in world.ledger.planted if p.kind == "silence" and p.end < START + 95 * HOUR_MS]
+    assert dead
+    said: dict[str, list[int]] = defaultdict(list)
     for s in sent:
-        if s.expect == "accepted" and s.type == "device.reported":
-            event = json.loads(s.body)
-            reports[event["source"]].append(recount.parse_time(event["time"]))
-    for silence in closed:
-        assert silence.next is not None
-        assert silence.next - silence.last > silence.silence_after_s * 1000
-        times = reports[silence.source]
-        assert not [t for t in times if silence.last < t < silence.next]
-        assert silence.last in times
-        assert silence.next in times
+        if s.expect == "accepted":
+            said[s.device].append(recount.parse_time(json.loads(s.body)["time"]))
+    for p in dead:
+        assert not [t for t in said[p.subject] if p.start < t < p.end]
+        assert [
+            x
+            for x in world.ledger.silences
+            if x.device == p.subject and x.last <= p.start + MINUTE_MS and (x.next or p.end) >= p.end
+        ]
 
 
 def test_silences_of_the_ledger_are_all_the_gaps_there_are() -> None:
     world, sent = run(2, "small", 72)
-    after = {d.source: d.silence_after_s for d in world.city.devices() if d.silence_after_s}
-    reports = defaultdict(list)
+    after = {d.id: d.silence_after_s for d in world.city.devices() if d.silence_after_s}
+    heard = defaultdict(list)
     for s in sent:
-        if s.expect == "accepted" and s.type == "device.reported":
-            event = json.loads(s.body)
-            reports[event["source"]].append(recount.parse_time(event["time"]))
-    gaps = set()
-    for source, limit in after.items():
-        for before, following in pairwise(sorted(reports[source])):
-            if following - before > limit * 1000:
-                gaps.add((source, before, following))
-    assert gaps == {
-        (s.source, s.last, s.next) for s in world.ledger.silences if s.next is not None and s.next <= START + 71 * HOUR_MS
-    }
+        if s.expect == "accepted":
+            heard[s.device].append(s.at)
+    at = START + 72 * HOUR_MS
+    gaps: set[tuple[str, int, int | None]] = set()
+    for device, limit in after.items():
+        for before, following in pairwise(heard[device]):
+            if following - before >= limit * 1000:
+                gaps.add((device, before, following))
+        if at - heard[device][-1] >= limit * 1000:
+            gaps.add((device, heard[device][-1], None))
+    assert gaps == {(s.device, s.last, s.next) for s in world.ledger.as_of(at).silences}
+    kinds = {p.kind for p in world.ledger.planted}
+    assert {"silence", "late-delivery"} <= kinds
+    # A silence seen from within is open.
+    closed = next(s for s in world.ledger.silences if s.next is not None)
+    assert [
+        s.next for s in world.ledger.as_of(closed.raised).silences if (s.device, s.last) == (closed.device, closed.last)
+    ] == [None]
+    assert closed not in world.ledger.as_of(closed.raised - 1).silences
 
 
 def test_an_outage_holds_a_site_back_and_keeps_its_ids() -> None:
@@ -301,7 +308,7 @@ def test_as_of_is_the_ledger_as_it_was() -> None:
     early.advance(START + 30 * HOUR_MS)
     late.advance(START + 80 * HOUR_MS)
     at = START + 30 * HOUR_MS
-    assert late.ledger.summary(at) | {"planted": 0, "silences": 0} == early.ledger.summary(at) | {"planted": 0, "silences": 0}
+    assert late.ledger.summary(at) | {"planted": 0} == early.ledger.summary(at) | {"planted": 0}
     assert late.ledger.summary(START + 80 * HOUR_MS)["tickets"] > early.ledger.summary(at)["tickets"]
     json.dumps(late.ledger.summary(at))
 
@@ -386,8 +393,8 @@ def test_generation_is_fast_enough() -> None:
 def test_a_ledger_counts_by_time() -> None:
     ledger = Ledger()
     for at in (1, 2, 2, 5):
-        ledger.sent(at, "a.b", "accepted")
-    ledger.sent(6, "a.b", "refused")
+        ledger.sent(at, "a.b", "accepted", "d")
+    ledger.sent(6, "a.b", "refused", "d")
     assert [ledger.count("accepted", t) for t in (0, 1, 2, 4, 5, 9)] == [0, 1, 3, 3, 4, 4]
     assert ledger.count("refused", 6) == 1
     assert ledger.count("accepted", 9, "other") == 0
