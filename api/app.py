@@ -20,6 +20,7 @@ from api.pages import error_page, wants_page
 from api.pages import router as page_routes
 from api.problems import Problem, Refusal, language_of, problem_response
 from api.security import Gate
+from hengliu.ports.log import TopicPartition
 
 __all__ = ["ROUTES", "Endpoint", "create_app"]
 
@@ -103,6 +104,9 @@ def create_app(deps: Deps, *, pages: bool = True, **gate: Any) -> FastAPI:
     )
     if pages:
         app.include_router(page_routes(deps))
+    deps.monitor.expect_ticks(
+        TopicPartition(topic, partition) for topic in deps.catalog.canonical_topics() for partition in range(deps.partitions)
+    )
     app.state.deps = deps
     app.state.bodies = ingest.Bodies(deps.limits.bodies_bytes)
     app.add_middleware(Gate, meters=deps.meters, allowed_hosts=deps.allowed_hosts, **gate)

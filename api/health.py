@@ -1,14 +1,15 @@
 """Liveness, readiness, metrics and statistics, tied to committed progress and not to the loop turning.
 
 ``Monitor`` looks once a second at the end of every partition and at what each stage has committed. A stage is stalled when
-some partition holds records that it has not committed and its position has not moved for ``stalled_s``. A platform whose
-canonical topics are silent still gets a clock mark a second per partition, so a stuck stage is behind within seconds.
+some partition holds records that it has not committed and its position has not moved for ``stalled_s``; a stage that stops
+telling its positions stands where it was last seen. Silent canonical topics still get a clock mark a second per partition
+from intake, so a stuck stage is behind within seconds, and a partition without marks means that intake does not commit.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,10 @@ class Monitor:
         self._log_fault = ""
         self._behind_since: dict[tuple[str, TopicPartition], tuple[int, float]] = {}
         self._ends: Mapping[TopicPartition, int] = {}
+        self._known: dict[str, dict[TopicPartition, int]] = {}
+        self._ticking: tuple[TopicPartition, ...] = ()
+        self._moved: dict[TopicPartition, tuple[int, float]] = {}
+        self._born = monotonic()
         self._stalls: dict[str, tuple[float, TopicPartition, int]] = {}
 
     @property
@@ -71,10 +76,16 @@ class Monitor:
     def stages(self) -> Sequence[Stage]:
         return self._stages
 
+    def expect_ticks(self, partitions: Iterable[TopicPartition]) -> None:
+        """Partitions whose end must move every second, since intake writes its clock into them."""
+        self._ticking = tuple(partitions)
+
     async def look(self) -> None:
         """Compare ends and commits once."""
-        committed = {stage.name: dict(stage.positions()) for stage in self._stages}
-        watched = sorted({tp for positions in committed.values() for tp in positions})
+        for stage in self._stages:
+            self._known.setdefault(stage.name, {}).update(stage.positions())
+        committed = self._known
+        watched = sorted({tp for positions in committed.values() for tp in positions} | set(self._ticking))
         try:
             # The ends are read after the commits, so a stage can only seem further behind than it is.
             ends = await asyncio.wait_for(self._log.end_positions(watched), timeout=max(1.0, self._every_s))
@@ -87,6 +98,9 @@ class Monitor:
         self._ends = ends
         for tp, end in ends.items():
             self._meters.set("log_end_position", end, topic=tp.topic, partition=str(tp.partition))
+        for tp in self._ticking:
+            if tp not in self._moved or self._moved[tp][0] != ends[tp]:
+                self._moved[tp] = (ends[tp], now)
         stalls: dict[str, tuple[float, TopicPartition, int]] = {}
         for name, positions in committed.items():
             longest = 0.0
@@ -127,6 +141,11 @@ class Monitor:
             reasons.append({"code": "starting"})
         elif now - self._looked_at > 3 * self._every_s + 2.0:
             reasons.append({"code": "monitor-stalled", "seconds": round(now - self._looked_at, 1)})
+        if now - self._born > self._stalled_s:
+            reasons += [{"code": "stage-absent", "stage": name} for name, seen in self._known.items() if not seen]
+        silent = [tp for tp, (_, at) in self._moved.items() if now - at > self._stalled_s]
+        if silent:
+            reasons.append({"code": "intake-stalled", "partitions": sorted(f"{tp.topic}/{tp.partition}" for tp in silent)})
         for name, (seconds, tp, position) in self._stalls.items():
             if seconds > self._stalled_s:
                 reasons.append(

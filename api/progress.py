@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from api.deps import Stage
+from hengliu.events.catalog import Catalog
+from hengliu.events.family import Writer
 from hengliu.ports.log import TopicPartition
 from hengliu.ports.warehouse import Warehouse, WarehouseError
+from projections.family_table import table_name
 
-__all__ = ["Projector", "ProjectorProgress", "StageOf", "StageProgress", "WarehousePositions"]
+__all__ = ["Projector", "ProjectorProgress", "StageOf", "StageProgress", "WarehousePositions", "event_tables"]
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +45,21 @@ class StageOf:
 class ProjectorProgress:
     """Progress of a projector in this process: its own waits, woken by its flushes."""
 
-    def __init__(self, projector: Projector) -> None:
+    def __init__(self, projector: Projector, events: Collection[str] | None = None) -> None:
+        """``events``: tables whose rows are accepted events, one each; None: all tables."""
         self._projector = projector
+        self._events = events
         self._flushes = 0
+        self.processed = 0
+        """Accepted events that have become rows since this process started."""
         self._flushed = asyncio.Event()
         projector.subscribe(self._on_flush)
 
     def _on_flush(self, flush: Any) -> None:
         self._flushes += 1
+        self.processed += sum(
+            rows.num_rows for table, rows in flush.data.items() if self._events is None or table in self._events
+        )
         self._flushed.set()
 
     def positions(self) -> Mapping[TopicPartition, int]:
@@ -64,6 +74,11 @@ class ProjectorProgress:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._flushed.wait(), timeout_s)
         return self._flushes
+
+
+def event_tables(catalog: Catalog) -> frozenset[str]:
+    """Tables that hold accepted events, a row each."""
+    return frozenset(table_name(f.type) for f in catalog.families.values() if f.writer is not Writer.OPERATOR)
 
 
 class StageProgress:

@@ -35,10 +35,11 @@ async def get_metrics(request: Request) -> Response:
 
 
 async def get_stats(request: Request) -> Response:
-    """Counts since the process started and positions of every partition."""
+    """Counts since this process started, and where every partition stands: its end, what each stage has committed, and up to
+    where it is in the tables. ``processed`` is null where the projector is another process."""
     require_reader(request)
     deps = deps_of(request)
-    meters = deps.meters
+    counts = deps.intake.counts
     tables = deps.progress.positions()
     ends = deps.monitor.ends
     partitions: list[dict[str, Any]] = [
@@ -54,7 +55,14 @@ async def get_stats(request: Request) -> Response:
     return json_response(
         {
             "at": iso_ms(deps.clock.now_ms()),
-            "events": {s: int(meters.value("events_total", {"status": s})) for s in ("accepted", "duplicate", "refused")},
+            "events": {
+                "accepted": counts.accepted,
+                "duplicate": counts.duplicate,
+                "refused": counts.refused.total(),
+                "processed": getattr(deps.progress, "processed", None),
+            },
+            "refused_by_reason": dict(counts.refused),
+            "unauthenticated": counts.unauthenticated,
             "positions": partitions,
         }
     )

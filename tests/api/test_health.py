@@ -98,3 +98,52 @@ async def test_a_monitor_that_stopped_looking_is_not_ready(log: LocalLog) -> Non
     assert monitor.health().ready
     clock.now += 60
     assert [r["code"] for r in monitor.health().reasons] == ["monitor-stalled"]
+
+
+async def test_a_stage_that_vanishes_stands_where_it_was(log: LocalLog) -> None:
+    clock = Seconds()
+
+    class Vanishing(Stage):
+        gone = False
+
+        def positions(self) -> Mapping[TopicPartition, int]:
+            return {} if self.gone else {TP: self.position}
+
+    stage = Vanishing("vehicle")
+    monitor = Monitor(log, [stage], Meters(), stalled_s=5, every_s=1, monotonic=clock)
+    await monitor.look()
+    stage.gone = True
+    await write(log)
+    for _ in range(8):
+        await monitor.look()
+        clock.now += 1
+    assert [r["code"] for r in monitor.health().reasons] == ["stage-stalled"]
+
+
+async def test_a_stage_that_never_came_is_absent(log: LocalLog) -> None:
+    clock = Seconds()
+
+    class Absent(Stage):
+        def positions(self) -> Mapping[TopicPartition, int]:
+            return {}
+
+    monitor = Monitor(log, [Absent("meter")], Meters(), stalled_s=5, every_s=1, monotonic=clock)
+    for _ in range(8):
+        await monitor.look()
+        clock.now += 1
+    assert [(r["code"], r["stage"]) for r in monitor.health().reasons] == [("stage-absent", "meter")]
+
+
+async def test_a_clock_that_is_not_written_means_that_intake_does_not_commit(log: LocalLog) -> None:
+    clock = Seconds()
+    monitor = Monitor(log, [], Meters(), stalled_s=5, every_s=1, monotonic=clock)
+    monitor.expect_ticks([TP])
+    for _ in range(8):
+        await write(log)
+        await monitor.look()
+        clock.now += 1
+    assert monitor.health().ready
+    for _ in range(8):
+        await monitor.look()
+        clock.now += 1
+    assert [r["code"] for r in monitor.health().reasons] == ["intake-stalled"]
