@@ -7,6 +7,9 @@ consecutive numbers per source and prefix. A chunk is a bitmap and, for ids of t
 each; a full chunk whose digests are dropped melts into a range, so ids in order end as one range however many they are.
 256 and not the 1,024 that the design allows: a chunk is rewritten with each batch that touches it.
 
+A series whose numbers lie far apart (times as ids), and prefixes beyond a source's share (order numbers as prefixes), would
+cost a chunk an id; their further ids are kept like the others. Only the cost differs, never the verdict.
+
 *Other* ids are kept one by one, as 64 bits of hash, digest and receive second: in memory in sorted leaves (about 25 bytes
 an id), in the task's state in leaves per source and event day, which only grow at their end. They are never dropped. Two
 ids of a task meet in 64 bits once in 10**12 ids at ten million ids held; the later one would count as a duplicate.
@@ -19,7 +22,7 @@ before comparison is.
 import re
 from array import array
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -65,7 +68,12 @@ class DedupPolicy:
     max_digest_bytes: int = 256 * 1024 * 1024
     """Digests of numbered ids held by one task; 64 million ids."""
     sweep_chunks: int = 64
-    """Chunks whose digests are dropped per batch, so that no batch pays for many."""
+    """Chunks whose digests are dropped per batch beside two for each event, so that no batch pays for many."""
+    sparse_chunks: int = 64
+    """Chunks from which on a series counts as sparse if they hold fewer than ``sparse_ids`` ids each."""
+    sparse_ids: int = 8
+    prefixes: int = 256
+    """Prefixes of one source that get a series."""
     open_leaves: int = 1024
     """Leaves of natural ids that are still appended to; more than that close early."""
 
@@ -116,13 +124,17 @@ class _Chunk:
 class _Series:
     """All numbers of one source and prefix: ranges of full chunks without digests, and the chunks that are neither."""
 
-    __slots__ = ("chunks", "ends", "key", "starts")
+    __slots__ = ("chunks", "ends", "ids", "key", "sparse", "starts")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.chunks: dict[int, _Chunk] = {}
         self.starts: list[int] = []
         self.ends: list[int] = []
+        self.ids = 0
+        """Ids in ``chunks``."""
+        self.sparse = False
+        """No more chunks: what falls into none of them is kept like a natural id."""
 
     def covers(self, chunk: int) -> bool:
         at = bisect_right(self.starts, chunk)
@@ -149,10 +161,10 @@ class _Series:
         for start, end in zip(self.starts, self.ends, strict=True):
             flat += (start - last, end - start)
             last = end
-        return msgspec.msgpack.encode(flat)
+        return msgspec.msgpack.encode((self.sparse, flat))
 
     def decode(self, value: bytes) -> None:
-        flat = msgspec.msgpack.decode(value, type=list[int])
+        self.sparse, flat = msgspec.msgpack.decode(value, type=tuple[bool, list[int]])
         self.starts.clear()
         self.ends.clear()
         last = 0
@@ -203,6 +215,7 @@ class Seen:
     def __init__(self, policy: DedupPolicy | None = None) -> None:
         self._policy = policy or DedupPolicy()
         self._series: dict[tuple[str, str], _Series] = {}
+        self._prefixes: Counter[str] = Counter()
         self._hashes = _Hashes()
         self._open: OrderedDict[tuple[str, int], tuple[bytes, bytearray]] = OrderedDict()
         self._next_leaf = 0
@@ -234,6 +247,7 @@ class Seen:
                 chunk = _Chunk(series, int.from_bytes(key[-8:], "big"))
                 chunk.decode(value)
                 series.chunks[chunk.number] = chunk
+                series.ids += (chunk.plain | chunk.bits).bit_count()
                 self.digest_bytes += len(chunk.digests)
                 if chunk.digests:
                     self._ages.append((chunk.received, self._filed, chunk))
@@ -249,7 +263,11 @@ class Seen:
 
     def _series_of(self, key: bytes) -> _Series:
         source, prefix = key.decode().split("\0")
-        return self._series.setdefault((source, prefix), _Series(key))
+        series = self._series.get((source, prefix))
+        if series is None:
+            series = self._series[source, prefix] = _Series(key)
+            self._prefixes[source] += 1
+        return series
 
     def add(self, source: str, id_: str, digest: bytes, received_ms: int, event_ms: int) -> Verdict:
         """Look an id up and, if it is new, take it.
@@ -267,11 +285,20 @@ class Seen:
         prefix, number = numbered
         series = self._series.get((source, prefix))
         if series is None:
-            series = self._series[source, prefix] = _Series(f"{source}\0{prefix}".encode())
+            # The number of prefixes never falls, so what was kept as natural is looked for there ever after.
+            if self._prefixes[source] >= self._policy.prefixes:
+                return self._add_natural(source, id_, digest, received_ms, event_ms)
+            series = self._series_of(f"{source}\0{prefix}".encode())
         chunk = series.chunks.get(number // CHUNK)
         if chunk is None:
             if series.covers(number // CHUNK):
                 return Verdict.DUPLICATE
+            if not series.sparse and len(series.chunks) >= self._policy.sparse_chunks:
+                series.sparse = series.ids < self._policy.sparse_ids * len(series.chunks)
+                if series.sparse:
+                    self._dirty_series[series] = None
+            if series.sparse:
+                return self._add_natural(source, id_, digest, received_ms, event_ms)
             chunk = series.chunks[number // CHUNK] = _Chunk(series, number // CHUNK)
         bit = 1 << (number % CHUNK)
         if chunk.plain & bit:
@@ -287,6 +314,7 @@ class Seen:
         chunk.bits |= bit
         chunk.digests[at:at] = digest
         chunk.received = received_ms
+        series.ids += 1
         self.digest_bytes += _DIGEST
         self._dirty_chunks[chunk] = None
         return Verdict.NEW
@@ -330,6 +358,7 @@ class Seen:
         if chunk.plain == _FULL:
             series = chunk.series
             del series.chunks[chunk.number]
+            series.ids -= CHUNK
             series.cover(chunk.number)
             self._dirty_chunks.pop(chunk, None)
             self._melted[self._chunk_key(chunk)] = None
@@ -337,9 +366,12 @@ class Seen:
         else:
             self._dirty_chunks[chunk] = None
 
-    def sweep(self, received_ms: int) -> None:
-        """Drop digests that are no longer compared, or that no longer fit; a bounded number of chunks a call."""
-        for _ in range(self._policy.sweep_chunks):
+    def sweep(self, received_ms: int, events: int = 0) -> None:
+        """Drop digests that are no longer compared, or that no longer fit; a bounded number of chunks a call.
+
+        ``events`` is how many may be added before the next call: two chunks each, so that the sweep outpaces them.
+        """
+        for _ in range(self._policy.sweep_chunks + 2 * events):
             if not self._ages:
                 return
             filed, _, chunk = self._ages[0]

@@ -436,7 +436,7 @@ class _Task:
         received = self._now()
         self._state.received = max(received, self._state.received)
         batch = _Batch(received)
-        self._seen.sweep(received)
+        self._seen.sweep(received, sum(len(submission.items) for submission in submissions))
         for submission in submissions:
             outcomes: list[tuple[int, str, Outcome]] = []
             for index, item in submission.items:

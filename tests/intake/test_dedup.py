@@ -78,7 +78,17 @@ _steps = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(_steps, st.sampled_from([DedupPolicy(), DedupPolicy(max_digest_bytes=64), DedupPolicy(open_leaves=1, sweep_chunks=1)]))
+@given(
+    _steps,
+    st.sampled_from(
+        [
+            DedupPolicy(),
+            DedupPolicy(max_digest_bytes=64),
+            DedupPolicy(open_leaves=1, sweep_chunks=1),
+            DedupPolicy(sparse_chunks=2, sparse_ids=3, prefixes=2),
+        ]
+    ),
+)
 def test_it_equals_a_set_for_any_order_commits_and_restarts(
     steps: list[tuple[str, str, str, int]], policy: DedupPolicy
 ) -> None:
@@ -201,3 +211,35 @@ def test_crowded_digests_go_early_and_ids_stay() -> None:
     assert seen.digest_bytes <= 4 * CHUNK + 4 * CHUNK
     assert seen.add("s", "0", digest(99), NOW + 2000, NOW) is Verdict.DUPLICATE
     assert seen.add("s", str(4 * CHUNK - 1), digest(0), NOW + 2000, NOW) is Verdict.REUSED
+
+
+def test_times_as_ids_cost_no_chunk_each() -> None:
+    """A meter read every fifteen minutes whose ids are epoch seconds: no id is near another."""
+    store, seen = Store(), Seen()
+    ids = [str(1_700_000_000 + 900 * n) for n in range(20_000)]
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for at, id_ in enumerate(ids):
+        assert seen.add("s", id_, digest(at), NOW, NOW) is Verdict.NEW
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert seen.chunks == 64
+    assert used / len(ids) < 60, used
+    store.commit(seen)
+    assert len(store.entries) < 400
+    for again in (seen, store.restored()):
+        assert all(again.add("s", id_, digest(at), NOW, NOW) is Verdict.DUPLICATE for at, id_ in enumerate(ids))
+        assert again.add("s", ids[-1], digest(0), NOW, NOW) is Verdict.REUSED
+
+
+def test_many_prefixes_cost_no_series_each() -> None:
+    store, seen = Store(), Seen()
+    ids = [f"order {n}-{line}" for n in range(3_000) for line in (1, 2)]
+    for at, id_ in enumerate(ids):
+        assert seen.add("s", id_, digest(at), NOW, NOW) is Verdict.NEW
+    assert seen.chunks == 256
+    store.commit(seen)
+    assert len(store.entries) < 400
+    again = store.restored()
+    assert all(again.add("s", id_, digest(at), NOW, NOW) is Verdict.DUPLICATE for at, id_ in enumerate(ids))
+    assert again.add("other", "order 9-1", digest(0), NOW, NOW) is Verdict.NEW
