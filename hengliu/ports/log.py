@@ -116,8 +116,8 @@ class Append:
 class Slice:
     """Consecutive records of one partition, as parallel columns of equal length.
 
-    ``position`` is where the slice was read from and ``next_position`` where to go on; records may be fewer than the
-    difference. ``headers[i]``, ``keys[i]``, ``values[i]`` and ``offsets[i]`` belong together.
+    ``position`` is where the last slice of the same reader ended (or where it was opened or sought), so that slices are
+    contiguous over markers and holes too, and ``next_position`` is where to go on; records may be fewer than the difference. ``headers[i]``, ``keys[i]``, ``values[i]`` and ``offsets[i]`` belong together.
     """
 
     topic: str

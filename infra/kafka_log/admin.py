@@ -1,7 +1,10 @@
 """Topics and their settings, through kafka-python's administration client. Blocking; called in a thread."""
 
+import socket
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hengliu.ports.log import LogUnavailable, TopicMismatch
@@ -40,67 +43,89 @@ def record_topic_settings(max_record_bytes: int) -> dict[str, str]:
     }
 
 
+CONNECT_SECONDS = 10.0
+
+
 class Admin:
-    """What the log asks of the cluster's administration."""
+    """What the log asks of the cluster's administration.
+
+    A client lives for one call: one that outlived its broker would go on reconnecting in a thread of its own.
+    """
 
     def __init__(self, bootstrap: str, replication: int) -> None:
-        try:
-            self._client = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=20000, request_timeout_ms=30000)
-        except KafkaError as error:
-            raise LogUnavailable(f"Kafka at {bootstrap}: {error!r}") from error
+        self._bootstrap = bootstrap
         self._replication = replication
 
-    def close(self) -> None:
-        self._client.close()
+    @contextmanager
+    def _client(self) -> Iterator[KafkaAdminClient]:
+        self._reach()
+        try:
+            client = KafkaAdminClient(bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=20000, request_timeout_ms=30000)
+            try:
+                yield client
+            finally:
+                client.close()
+        except KafkaError as error:
+            raise LogUnavailable(f"Kafka at {self._bootstrap}: {error!r}") from error
+
+    def _reach(self) -> None:
+        """One of the addresses takes a connection, else LogUnavailable. (The client itself drops sockets unclosed there.)"""
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while True:
+            for address in self._bootstrap.split(","):
+                host, _, port = address.strip().rpartition(":")
+                try:
+                    socket.create_connection((host, int(port)), timeout=2).close()
+                except (OSError, ValueError) as error:
+                    problem = error
+                else:
+                    return
+            if time.monotonic() > deadline or isinstance(problem, ValueError):
+                raise LogUnavailable(f"Kafka at {self._bootstrap}: {problem!r}") from problem
+            time.sleep(0.2)
 
     def ensure(self, topics: Mapping[str, tuple[int, Mapping[str, str]]]) -> None:
         """Make every topic exist with its partition count and settings.
 
         Raises:
-            TopicMismatch: one exists with others.
+            TopicMismatch: one exists with others; nothing was created.
         """
-        try:
-            existing = {t["name"]: t for t in self._client.describe_topics() if not t["error_code"]}
+        with self._client() as client:
+            existing = {t["name"]: t for t in client.describe_topics() if not t["error_code"]}
             missing = {
                 name: {"num_partitions": partitions, "replication_factor": self._replication, "configs": dict(settings)}
                 for name, (partitions, settings) in topics.items()
                 if name not in existing
             }
-            found = [name for name in topics if name in existing]
             # Compared first: a list with one wrong topic creates nothing.
-            self._compare(found, topics, existing)
+            _compare(client, [name for name in topics if name in existing], topics, existing)
             if missing:
-                try:
-                    self._client.create_topics(missing, wait_for_metadata=True)
-                except TopicAlreadyExistsError:
-                    # Another process was faster. What it made is compared like any other.
-                    self._client.wait_for_topics(list(missing))
-                existing = {t["name"]: t for t in self._client.describe_topics(list(missing))}
-                self._compare(list(missing), topics, existing)
-        except KafkaError as error:
-            raise LogUnavailable(f"topics: {error!r}") from error
+                # Another process may be faster; what it made is compared like any other.
+                with suppress(TopicAlreadyExistsError):
+                    client.create_topics(missing)
+                client.wait_for_topics(list(missing))
+                _compare(client, list(missing), topics, {t["name"]: t for t in client.describe_topics(list(missing))})
 
-    def _compare(
-        self, names: Sequence[str], topics: Mapping[str, tuple[int, Mapping[str, str]]], existing: Mapping[str, Any]
-    ) -> None:
-        if not names:
-            return
-        described = self._client.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name) for name in names], config_filter="all"
-        )["topic"]
-        for name in names:
-            partitions, settings = topics[name]
-            have = len(existing[name]["partitions"])
-            if have != partitions:
-                raise TopicMismatch(f"{name}: has {have} partitions, declared {partitions}")
-            for key, wanted in settings.items():
-                value = described[name][key]["value"]
-                if value != wanted:
-                    raise TopicMismatch(f"{name}: {key} is {value}, wanted {wanted}")
 
-    def partition_counts(self) -> dict[str, int]:
-        """Partitions of every topic of the cluster."""
-        try:
-            return {t["name"]: len(t["partitions"]) for t in self._client.describe_topics() if not t["error_code"]}
-        except KafkaError as error:
-            raise LogUnavailable(f"topics: {error!r}") from error
+def _compare(
+    client: KafkaAdminClient,
+    names: Sequence[str],
+    topics: Mapping[str, tuple[int, Mapping[str, str]]],
+    existing: Mapping[str, Any],
+) -> None:
+    if not names:
+        return
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    described = client.describe_configs(resources, config_filter="all")["topic"]
+    differences: list[str] = []
+    for name in names:
+        partitions, settings = topics[name]
+        have = len(existing[name]["partitions"])
+        if have != partitions:
+            differences.append(f"{name}: has {have} partitions, declared {partitions}")
+        for key, wanted in settings.items():
+            value = described[name][key]["value"]
+            if value != wanted:
+                differences.append(f"{name}: {key} is {value}, wanted {wanted}")
+    if differences:
+        raise TopicMismatch("; ".join(differences))

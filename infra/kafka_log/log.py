@@ -153,7 +153,7 @@ class KafkaLog:
         guards: Guards,
         hook: StepHook,
     ) -> "KafkaLog":
-        admin = await asyncio.to_thread(Admin, bootstrap, replication)
+        admin = Admin(bootstrap, replication)
         log = KafkaLog(bootstrap, admin, prefix, state_partitions, max_record_bytes, guards, hook)
         try:
             await log._administer(lambda: admin.ensure({log._catalogue: (1, COMPACTED)}))
@@ -179,7 +179,6 @@ class KafkaLog:
             await _stop(self._append_producer)
         if self._asker is not None:
             await self._asker.stop()
-        await asyncio.to_thread(self._admin.close)
 
     # -- topics ------------------------------------------------------------------------------------------------------
 
@@ -447,6 +446,7 @@ class KafkaTaskSession:
             merged = self._positions | dict(positions)
             if positions:
                 state.append((POSITIONS_KEY, encode_positions(merged)))
+            self._log._hook("1-encoded")
             try:
                 async with _calls(f"commit of {self._task}"):
                     ends = await self._transaction(list(by_partition.items()), state)
@@ -464,6 +464,7 @@ class KafkaTaskSession:
         assert producer is not None
         ends: dict[TopicPartition, int] = {}
         await producer.begin_transaction()  # step 2, on the client alone
+        hook("2-begun")
         if not self._log._guards.transaction:
             ends = await _send(producer, outputs)
             await producer.commit_transaction()
@@ -505,6 +506,8 @@ class KafkaReader:
         self._log = log
         self._consumer = consumer
         self._positions = dict(positions)
+        # Where the last slice of each partition ended: markers move a position, but slices stay contiguous.
+        self._told = dict(positions)
         self._kafka = {KafkaPartition(*tp): tp for tp in positions}
         if positions:
             consumer.assign(list(self._kafka))
@@ -520,7 +523,9 @@ class KafkaReader:
             slices: list[Slice] = []
             for kafka_tp, records in found.items():
                 tp = self._kafka[kafka_tp]
-                slices.append(_slice(tp, self._positions[tp], await self._consumer.position(kafka_tp), records))
+                end = await self._consumer.position(kafka_tp)
+                slices.append(_slice(tp, self._told[tp], end, records))
+                self._told[tp] = end
             # Markers and aborted records move a position without giving a record.
             for kafka_tp, tp in self._kafka.items():
                 self._positions[tp] = await self._consumer.position(kafka_tp)
@@ -533,7 +538,7 @@ class KafkaReader:
     def seek(self, tp: TopicPartition, position: int) -> None:
         if tp not in self._positions:
             raise UnknownPartition(f"{tp.topic}/{tp.partition} is none of this reader's")
-        self._positions[tp] = position
+        self._positions[tp] = self._told[tp] = position
         self._consumer.seek(KafkaPartition(*tp), position)
 
     def position(self, tp: TopicPartition) -> int:
@@ -622,8 +627,11 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     except (KafkaError, TimeoutError, AssertionError):
         await producer.client.close()
     # What killed the sender was answered to the caller already; unseen in these futures, the loop would report it again.
-    manager = producer._txn_manager
-    for future in (producer._sender.sender_task, None if manager is None else manager._transaction_waiter):
+    manager, accumulator = producer._txn_manager, producer._message_accumulator
+    futures = [producer._sender.sender_task, None if manager is None else manager._transaction_waiter]
+    for batches in [*accumulator._batches.values(), accumulator._pending_batches]:
+        futures += [batch._drain_waiter for batch in batches]
+    for future in futures:
         if future is not None and future.done() and not future.cancelled():
             future.exception()
 

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -100,12 +100,14 @@ class LocalLog:
         lock: int | None,
         writer: ThreadPoolExecutor | None,
         guards: Guards,
+        hook: StepHook,
     ) -> None:
         self._path = path
         self._store = store
         self._lock = lock
         self._writer = writer
         self._guards = guards
+        self._hook = hook
         self._loop = asyncio.get_running_loop()
         self._readers_pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="log-read")
         self._connections: list[apsw.Connection] = [open_connection(path, writing=False) for _ in range(READ_THREADS)]
@@ -125,6 +127,7 @@ class LocalLog:
         if store is not None:
             self._specs, self._ids, self._ends = dict(store.specs), dict(store.ids), dict(store.ends)
             self._worker = self._loop.create_task(self._write(), name="log-writer")
+            self._worker.add_done_callback(self._writer_ended)
         else:
             self._watch = open_connection(path, writing=False)
             self._look()
@@ -166,7 +169,7 @@ class LocalLog:
                 store = await loop.run_in_executor(writer, Store, path, max_record_bytes, guards, hook)
             except apsw.NotADBError:
                 raise LogFormat(path=str(path), found="?", wanted=str(FORMAT)) from None
-            return LocalLog(path, store, lock, writer, guards)
+            return LocalLog(path, store, lock, writer, guards, hook)
         except BaseException:
             writer.shutdown()
             os.close(lock)
@@ -174,14 +177,19 @@ class LocalLog:
 
     @staticmethod
     async def _open_read_only(path: Path) -> "LocalLog":
-        connection = open_connection(path, writing=False)
         try:
-            found = (connection.pragma("application_id"), connection.pragma("user_version"))
-        finally:
-            connection.close()
+            connection = open_connection(path, writing=False)
+            try:
+                found = (connection.pragma("application_id"), connection.pragma("user_version"))
+            finally:
+                connection.close()
+        except apsw.CantOpenError as error:
+            raise LogUnavailable(f"{path}: {error}") from error
+        except apsw.NotADBError:
+            raise LogFormat(path=str(path), found="?", wanted=str(FORMAT)) from None
         if found != (APPLICATION_ID, FORMAT):
             raise LogFormat(path=str(path), found=str(found[1]), wanted=str(FORMAT))
-        return LocalLog(path, None, None, None, ALL_GUARDS)
+        return LocalLog(path, None, None, None, ALL_GUARDS, no_hook)
 
     async def __aenter__(self) -> Self:
         return self
@@ -260,10 +268,19 @@ class LocalLog:
                     # The writer thread is idle until the next group, so its dictionaries hold still.
                     self._specs, self._ids = dict(self._store.specs), dict(self._store.ids)
                 self._publish(outcome.ends)  # step 6
+                self._hook("6-published")
                 for pending, result in zip(group, outcome.results, strict=True):
                     _answer(pending.done, result)  # step 7
             if self._closing:
                 return
+
+    def _writer_ended(self, worker: asyncio.Task[None]) -> None:
+        """Whatever ended the writer, nobody may wait for it any longer."""
+        self._closing = True
+        for pending in self._pending:
+            _answer(pending.done, LogUnavailable("the log's writer has ended"))
+        self._pending.clear()
+        self._room.set()
 
     def _publish(self, ends: Mapping[int, int]) -> None:
         """Tell readers what became readable."""
@@ -409,6 +426,9 @@ class LocalReader:
         self._id_of = {tp: log._partition_id(tp) for tp in positions}
         self._tp_of = {i: tp for tp, i in self._id_of.items()}
         self._positions = dict(positions)
+        # Where the last slice of each partition ended. A hole is skipped without a slice; the next one then starts before it,
+        # so that slices are contiguous for whoever checks.
+        self._told = dict(positions)
         # Partitions that may hold something, in turn: one that was read and has more goes to the end.
         self._ready: dict[TopicPartition, None] = dict.fromkeys(positions)
         for i in self._tp_of:
@@ -467,11 +487,12 @@ class LocalReader:
                     break
             return slices
 
-        slices = await self._log._read(work)
-        for found in slices:
+        slices: list[Slice] = []
+        for found in await self._log._read(work):
             tp = found.tp
             if self._positions[tp] == found.position:  # else somebody sought elsewhere while the thread was reading
-                self._positions[tp] = found.next_position
+                slices.append(replace(found, position=self._told[tp]))
+                self._positions[tp] = self._told[tp] = found.next_position
             self._ready.pop(tp, None)
             if self._positions[tp] < self._log._ends.get(self._id_of[tp], 0):
                 self._ready[tp] = None
@@ -480,7 +501,7 @@ class LocalReader:
     def seek(self, tp: TopicPartition, position: int) -> None:
         if tp not in self._positions:
             raise UnknownPartition(f"{tp.topic}/{tp.partition} is none of this reader's")
-        self._positions[tp] = position
+        self._positions[tp] = self._told[tp] = position
         self._ready[tp] = None
         self._event.set()
 

@@ -127,9 +127,12 @@ class Merge:
         """Take in consecutive records of one partition.
 
         Raises:
-            ValueError: a record of a writer that was not declared; the topology differs from the log's contents.
+            ValueError: the slice does not start where the last one ended, or holds a record of a writer that was not
+                declared (the topology differs from the log's contents).
         """
         topic, partition = piece.topic, piece.partition
+        if piece.position != self._next[piece.tp]:
+            raise ValueError(f"{topic}/{partition}: read from {piece.position}, expected {self._next[piece.tp]}")
         clocked = topic in self._clocked
         released = self._released_before
         lane = None if clocked else self._lanes[Upstream(topic, str(partition))]
