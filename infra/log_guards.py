@@ -29,8 +29,9 @@ class Guards:
 ALL_GUARDS = Guards()
 
 StepHook = Callable[[str], None]
-"""Called with the name of each numbered step of ``docs/protocols/commit.md``, in the thread that does it. What it raises
-aborts the commit there, as a crash would."""
+"""Called with the name of a numbered step of ``docs/protocols/commit.md`` when it has been done, in the thread that did it:
+``1-encoded``, ``2-begun``, ``3-checked`` (local log), ``4-written``, ``5-committed``, ``6-published`` (local log), and
+``between`` where the transaction guard is off. What it raises up to step 4 aborts the commit there, as a crash would."""
 
 
 def no_hook(step: str) -> None:

@@ -231,6 +231,7 @@ class Store:
                 able.append(i)
             except LogError as error:
                 results[i] = error
+        self._hook("1-encoded")
         group = Group(results, {})
         if not self._guards.transaction:
             for i in able:
@@ -263,6 +264,7 @@ class Store:
         outcome: dict[int, Any] = {}
         try:
             self._c.execute("BEGIN IMMEDIATE")  # step 2
+            self._hook("2-begun")
             merged: dict[int, list[tuple[int, AppendUnit]]] = {}
             for i in which:
                 unit = units[i]
@@ -350,6 +352,7 @@ class Store:
             raise Fenced(f"{unit.task}: session {unit.epoch} was followed by session {epoch}")
         placed = [(self._id(tp, staged), tp, parts) for tp, parts in rows]
         positions = [(unit.task_id, self._id(tp, staged), position) for tp, position in unit.positions.items()]
+        self._hook("3-checked")
         # Step 4.
         ends = {tp: self._insert(partition_id, parts, staged) for partition_id, tp, parts in placed}
         if positions:

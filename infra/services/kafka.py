@@ -189,7 +189,7 @@ class KafkaService:
         heap_mb: int = 512,
         transaction_check_ms: int = 1000,
         libs: Path | None = None,
-        start_seconds: float = 60.0,
+        start_seconds: float = 120.0,
     ) -> None:
         """``heap_mb`` is -Xmx. ``transaction_check_ms``: how often the broker looks for transactions past their time."""
         self._directory = directory

@@ -75,16 +75,43 @@ class KafkaBed:
             yield log
 
 
+class _Broker:
+    """One broker however many modules import the fixture; driven from a loop that runs only while it starts and stops."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._service: KafkaService | None = None
+
+    def enter(self, directory: Path) -> str:
+        if self._service is None:
+            self._loop = asyncio.new_event_loop()
+            service = KafkaService(directory, heap_mb=384)
+            try:
+                self._loop.run_until_complete(service.start())
+            except BaseException:
+                self._loop.close()
+                raise
+            self._service = service
+        self._users += 1
+        return self._service.bootstrap
+
+    def leave(self) -> None:
+        self._users -= 1
+        if self._users == 0 and self._service is not None and self._loop is not None:
+            self._loop.run_until_complete(self._service.stop())
+            self._loop.close()
+            self._service = None
+
+
+_broker = _Broker()
+
+
 @pytest.fixture(scope="session")
 def event_log_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap address of a broker for the whole run, driven from a loop that runs only while it starts and stops."""
-    loop = asyncio.new_event_loop()
-    service = KafkaService(tmp_path_factory.mktemp("kafka"), heap_mb=384)
-    try:
-        yield loop.run_until_complete(service.start())
-    finally:
-        loop.run_until_complete(service.stop())
-        loop.close()
+    """Bootstrap address of a real broker, one for the whole run."""
+    yield _broker.enter(tmp_path_factory.mktemp("kafka"))
+    _broker.leave()
 
 
 @pytest.fixture(params=["local", pytest.param("kafka", marks=pytest.mark.kafka)])
