@@ -58,7 +58,6 @@ TEXTS: Mapping[str, Text] = {
     "nav.warnings": Text("预警", "Warnings"),
     "nav.quarantine": Text("隔离区", "Quarantine"),
     "nav.about": Text("说明", "About"),
-    "nav.menu": Text("菜单", "Menu"),
     "language.other": Text("English", "中文"),
     "language.switch": Text("Switch to English", "切换为中文"),
     "zone": Text("北京时间", "Beijing time"),
@@ -88,10 +87,8 @@ TEXTS: Mapping[str, Text] = {
     "kpi.devices": Text("在线设备", "Devices on line"),
     "kpi.as-of": Text("数据截至", "Data as of"),
     "kpi.tickets": Text("{count:count} 张磅单", "{count:count} tickets"),
-    "kpi.sites": Text("{count:count} 个场所", "{count:count} sites"),
     "kpi.of": Text("共 {count:count} 台", "of {count:count}"),
     "kpi.high": Text("高级 {count:count} 条", "{count:count} high"),
-    "kpi.crossings": Text("次", ""),
     "unit.t": Text("吨", "t"),
     "panel.hours": Text("每小时发出煤量", "Coal dispatched per hour"),
     "panel.hours.note": Text("吨，按煤种，最近 24 小时", "tonnes by coal type, last 24 hours"),
@@ -106,7 +103,7 @@ TEXTS: Mapping[str, Text] = {
     "panel.warnings": Text("预警", "Warnings"),
     "panel.warnings.note": Text("未解除，严重者在前", "open, most severe first"),
     "panel.time": Text("数据时间", "Data time"),
-    "panel.source": Text("查看明细", "Open the table"),
+    "panel.source": Text("明细", "Table"),
     "panel.meter": Text("选择计量点", "Choose a meter"),
     "panel.more": Text("另有 {count:count} 项，见明细", "{count:count} more in the table"),
     "state.loading": Text("正在读取……", "Loading …"),
@@ -134,6 +131,7 @@ TEXTS: Mapping[str, Text] = {
         "没有期初或盘点，只知道变化，不知道总量", "No opening or survey: changes are known, the total is not"
     ),
     "stock.changed": Text("已知变化 {mass_kg:t} 吨", "known change {mass_kg:t} t"),
+    "stock.cell": Text("未知（变化 {mass_kg:t}）", "unknown (change {mass_kg:t})"),
     "chart.hours": Text("最近 24 小时共发出 {total} 吨：{series}", "{total} t dispatched in the last 24 hours: {series}"),
     "chart.load": Text("{meter}：最近 {last}，最低 {low}，最高 {high}", "{meter}: latest {last}, lowest {low}, highest {high}"),
     "empty.hour": Text("无磅单", "no tickets"),
@@ -194,14 +192,11 @@ TEXTS: Mapping[str, Text] = {
     "filter.principal": Text("发送方", "Sender"),
     "filter.id": Text("编号", "Id"),
     "filter.subject": Text("对象", "Subject"),
-    "filter.tare_source": Text("皮重来源", "Tare from"),
     "filter.flow": Text("流向", "Flow"),
     "filter.warning": Text("预警编号", "Warning id"),
     "filter.stage": Text("环节", "Stage"),
     "filter.refused_source": Text("来源", "Source"),
     "filter.refused_type": Text("事件类型", "Event type"),
-    "filter.rule": Text("规则", "Rule"),
-    "filter.open": Text("仅未解除", "Open only"),
     "filter.as_of": Text("截至（已知时间）", "As known at"),
     "filter.more": Text("更多条件", "More filters"),
     "filter.time.hint": Text("2026-03-01 08:00", "2026-03-01 08:00"),
@@ -218,33 +213,15 @@ TEXTS: Mapping[str, Text] = {
     "group.direction": Text("方向", "Direction"),
     "group.origin": Text("起运地", "Origin"),
     "group.destination": Text("到达地", "Destination"),
-    "group.site": Text("场所", "Site"),
     "yes": Text("是", "Yes"),
     "no": Text("否", "No"),
     # Column labels that no model field carries
     "column.id": Text("事件编号", "Event id"),
     "column.source": Text("事件来源", "Event source"),
     "column.time": Text("发生时间", "Time"),
-    "column.known_at": Text("获知时间", "Known at"),
-    "column.enterprise": Text("企业", "Enterprise"),
     "column.site": Text("场所", "Site"),
-    "column.division": Text("行政区划", "Division"),
-    "column.start": Text("开始", "Start"),
-    "column.end": Text("结束", "End"),
-    "column.tickets": Text("单数", "Tickets"),
-    "column.average": Text("平均负荷（每小时）", "Average (per hour)"),
-    "column.amount": Text("用量", "Amount"),
     "column.mass_kg": Text("重量", "Mass"),
-    "column.stock_kg": Text("库存", "Stock"),
-    "column.net_kg": Text("净重", "Net"),
-    "column.known": Text("总量可知", "Total known"),
-    "column.as_of": Text("截至", "As of"),
     "column.text": Text("说明", "What"),
-    "column.state": Text("状态", "State"),
-    "column.since": Text("起始", "Since"),
-    "column.rule": Text("规则", "Rule"),
-    "column.cause": Text("依据事件", "Cause"),
-    "column.corrects": Text("更正", "Corrects"),
     # Page introductions
     "page.weighings.intro": Text(
         "车辆每次过磅一行。重量由地磅上传，未经改动。",
@@ -275,12 +252,9 @@ TEXTS: Mapping[str, Text] = {
         "What was refused or could not be processed: what, why, and the payload as it came. It can be checked and submitted again.",
     ),
     "page.events.intro": Text("{type} 类事件，最新在前。", "Events of type {type}, newest first."),
-    "page.districts.intro": Text("登记的行政区划。", "Registered divisions."),
     "events.schema": Text("数据结构", "Schema"),
     "events.others": Text("全部事件类型", "All event types"),
     # Quarantine
-    "quarantine.what": Text("是什么", "What"),
-    "quarantine.why": Text("为什么", "Why"),
     "quarantine.field": Text("字段", "Field"),
     "quarantine.payload": Text("原文", "Payload"),
     "quarantine.size": Text("{count:count} 字节", "{count:count} bytes"),
@@ -472,6 +446,15 @@ WARNINGS: Mapping[str, WarningWords] = {
             ),
         ),
     ),
+    "survey-outside-scope": WarningWords(
+        Text("越权盘点", "Survey of another site"),
+        (
+            Text(
+                "登记在 {place} 的设备上报了 {subject} 的{commodity:commodity}盘点 {mass_kg:t} 吨，未采用",
+                "A device registered at {place} surveyed {mass_kg:t} t of {commodity:commodity} at {subject}; it is not used",
+            ),
+        ),
+    ),
     "meter-gap": WarningWords(
         Text("读数中断", "Readings interrupted"),
         (
@@ -483,7 +466,7 @@ WARNINGS: Mapping[str, WarningWords] = {
         ),
     ),
 }
-"""Warning code to its words. ``subject``, ``since`` and the names of ``site``, ``enterprise`` and ``division`` may stand beside
+"""Warning code to its words. ``subject``, ``since`` and ``place`` (the name of its site) may stand beside
 the event's parameters. A test holds that every code that an operator raises stands here."""
 
 
@@ -601,11 +584,17 @@ def fill(template: str, parameters: Mapping[str, object], language: str) -> str:
     return _PLACE.sub(place, template)
 
 
-def warning_text(code: str, parameters: Mapping[str, object], language: str) -> tuple[str, str]:
-    """Short name and sentence of a warning. An unknown code is shown with its parameters: a missing text hides nothing."""
+def warning_text(
+    code: str, parameters: Mapping[str, object], language: str, about: Mapping[str, object] | None = None
+) -> tuple[str, str]:
+    """Short name and sentence of a warning, from its parameters and from ``about`` (subject, since, names of its place).
+
+    An unknown code is shown with its parameters: a missing text hides nothing.
+    """
     words = WARNINGS.get(code)
     if words is None:
-        return code, ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items()) if value not in ("", None))
+        return code, ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items()))
+    parameters = {**(about or {}), **parameters}
     for sentence in words.sentences:
         template = sentence.in_language(language)
         if all(parameters.get(name) not in (None, "") for name, _ in _PLACE.findall(template)):

@@ -33,7 +33,7 @@ from api.deps import Deps
 from api.encode import dumps
 from api.i18n import DASH, LANGUAGES, TEXTS, WARNINGS, ZONE, page_text, warning_text
 from api.problems import ALL_PROBLEMS, Refusal, render
-from api.screen import PANELS, Names, Reader, Shared, day_text, read_names, with_names
+from api.screen import PANELS, Names, Reader, Shared, day_text, read_names, warning_place
 from hengliu.events.envelope import ms_of
 from hengliu.events.family import Family
 from hengliu.ports.warehouse import WarehouseError
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 HERE: Final = Path(__file__).parent
 ROWS: Final = 50
+FRAME_S: Final = 0.2
 QUERY_S: Final = 10.0
 """A page that took longer to read is answered 503."""
 
@@ -570,9 +571,11 @@ def router(deps: Deps) -> APIRouter:
 
     async def screen(request: Request, reading: Reading, language: str) -> Response:
         try:
-            names = await names_of(reading, language)
+            # The frame of the screen waits for no table; its panels say what is slow or cannot be read.
+            async with asyncio.timeout(FRAME_S):
+                names = await names_of(reading, language)
         except (WarehouseError, TimeoutError):
-            names = Names()  # the frame of the screen stands; its panels say what cannot be read
+            names = Names()
         city = names.city or deps.city[LANGUAGES.index(language)]
         city = " · ".join(part for part in (city, page_text("screen.city", language)) if part)
         texts = {key: TEXTS[key].in_language(language) for key in SCRIPT_TEXTS}
@@ -747,17 +750,14 @@ def in_tonnes(label: str) -> str:
 def render_cell(name: str, row: Mapping[str, Any], names: Names, lists: Mapping[str, str], language: str) -> Cell:
     """A cell whose value may depend on the rest of the row."""
     if name == "text":
-        return Cell(warning_text(row["code"], with_names(dict(row), names), language)[1], "wrap")
+        return Cell(warning_text(row["code"], row["parameters"] or {}, language, warning_place(dict(row), names))[1], "wrap")
     if name == "code" and "severity" in row:
         return Cell(warning_text(str(row["code"]), {}, language)[0])
     if name == "mass_kg" and row.get("known") is False:
-        return Cell(
-            page_text("stock.unknown", language),
-            "number unknown",
-            title=page_text("stock.changed", language, mass_kg=row[name]),
-        )
+        # Only what moved is known; it must not be read as a stock.
+        return Cell(page_text("stock.cell", language, mass_kg=row[name]), "number unknown")
     if name == "subject":
-        return Cell(str(with_names(dict(row), names)["subject"]), title=str(row[name]))
+        return Cell(str(warning_place(dict(row), names)["subject"]), title=str(row[name]))
     return cell(name, row.get(name), names, language, lists)
 
 

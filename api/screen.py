@@ -289,7 +289,7 @@ async def warnings(reader: Reader, names: Names, wish: str) -> Document:
     rows.sort(key=lambda row: (rank.get(row["severity"], 3), -(_ms(row["since"]) or 0)))
     documents = []
     for row in rows[:WARNINGS_SHOWN]:
-        title, text = warning_text(row["code"], with_names(row, names), reader.language)
+        title, text = warning_text(row["code"], row["parameters"] or {}, reader.language, warning_place(row, names))
         site = names.sites.get(row.get("site") or "", row.get("site") or "")
         documents.append(
             {
@@ -305,19 +305,14 @@ async def warnings(reader: Reader, names: Names, wish: str) -> Document:
     return {"known_at": await _known_at(reader), "now": reader.now_ms, "rows": documents, "more": len(rows) - len(documents)}
 
 
-def with_names(row: Row, names: Names) -> dict[str, object]:
-    """A warning's parameters with its subject and the names of its place, for its sentence."""
-    site = str(row.get("site") or "")
-    enterprise = str(row.get("enterprise") or "")
-    division = str(row.get("division") or "")
+def warning_place(row: Row, names: Names) -> dict[str, object]:
+    """What a warning's sentence may name beside its parameters: subject, since, and its place."""
     subject = str(row.get("subject") or "")
+    site = str(row.get("site") or "")
     return {
         "subject": names.devices.get(subject) or names.meters.get(subject) or names.sites.get(subject) or subject,
         "since": row.get("since"),
-        "site": names.sites.get(site, site),
-        "enterprise": names.enterprises.get(enterprise, enterprise),
-        "division": names.divisions.get(division, division),
-        **dict(row.get("parameters") or {}),
+        "place": names.sites.get(site, site),
     }
 
 

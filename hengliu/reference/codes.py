@@ -203,10 +203,13 @@ CODES: Mapping[str, Mapping[str, Text]] = {
 
 
 def list_of(member: str, codes: Collection[str]) -> str:
-    """Name of the list that holds exactly these codes, preferably the one named like the member; empty if there is none."""
+    """Name of the list that holds all these codes, the one with the fewest others; empty if there is none.
+
+    Of lists with the same codes the one named like the member counts.
+    """
     wanted = set(codes)
-    names = [name for name, held in CODES.items() if set(held) == wanted]
-    return member if member in names else next(iter(names), "")
+    names = [name for name, held in CODES.items() if wanted <= set(held)]
+    return min(names, key=lambda name: (len(CODES[name]), name != member), default="")
 
 
 def name_of(list_name: str, code: str, language: str) -> str:

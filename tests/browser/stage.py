@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.deps import Deps
+from api.health import Monitor
 from api.live import Hub, Panel
 from hengliu.events.catalog import Catalog
 from hengliu.metrics import Meters
@@ -304,7 +305,7 @@ def stage_app(recorded: Recorded, catalog: Catalog | None = None) -> tuple[FastA
         run_query=recorded.run,
         progress=Moving(),
         hub=hub,
-        monitor=unused,
+        monitor=Monitor(unused, (), meters),
         partitions=4,
         meters=meters,
         open_reading=True,
