@@ -70,7 +70,7 @@ class Registry(Application[UUID]):
         self._clock = clock
 
     def register(self, registrations: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
-        """Register or amend several things in one transaction; returns the last notification id (0: nothing changed).
+        """Register or amend several things in one transaction; returns the last notification id to wait for.
 
         Raises:
             InvariantViolated: nothing of the command is stored.
@@ -95,7 +95,8 @@ class Registry(Application[UUID]):
                 changed.append(known)
             touched[id_] = known
         if not changed:
-            return 0
+            # Whoever repeats a command may not have had its first answer: it waits for all that is stored.
+            return self.recorder.max_notification_id() or 0
         recordings = self.save(*changed)
         return max(recording.notification.id for recording in recordings)
 

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from hengliu.ports.log import Slice
 from infra.faust_batch import BatchConsumer
-from infra.kafka_log import headers_from_kafka
+from infra.kafka_log.codec import decode_headers
 
 __all__ = ["CoPartitionAssignor", "Transport", "assign"]
 
@@ -106,7 +106,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             out[tp] = [
                 Slice(
                     tp.topic, tp.partition, start, end, [r.offset for r in records], [r.key or b"" for r in records],
-                    [r.value or b"" for r in records], [headers_from_kafka(r.headers) for r in records],
+                    [r.value or b"" for r in records], [decode_headers(r.headers, tp.topic, r.offset) for r in records],
                 )
             ]  # fmt: skip
         return out
@@ -142,5 +142,3 @@ class Transport(driver.Transport):  # type: ignore[misc]
     """``hengliu-kafka://host:port``."""
 
     Consumer: ClassVar[type] = Consumer
-
-

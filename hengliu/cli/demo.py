@@ -16,9 +16,11 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from aggregates.registry import Registry, event_store_environment
 from hengliu.compose.engines import engines
 from hengliu.compose.platform import Platform, serve
 from hengliu.compose.tokens import DEMO_RIGHTS, write_token
+from hengliu.ports.clock import SystemClock
 from hengliu.rights import TokenStore
 from hengliu.settings import Role, Settings
 from simulator.city import City, registry
@@ -149,7 +151,9 @@ class Demo:
             }
             store = TokenStore(self._settings.data_dir / "tokens.json")
             write_token(store, "demo", self._token_path, **DEMO_RIGHTS)
-            write_token(store, "platform", self._settings.data_dir / "platform.token", roles=["registrar"], sources=[])
+            write_token(
+                store, "platform", self._settings.data_dir / "platform.token", roles=["registrar"], sources=["/aggregates/*"]
+            )
             url = f"http://{self._settings.host}:{self._settings.port}"
             # The projector first: it creates the tables that the API reads.
             roles = [Child(r, [r], environment) for r in ("projector", "api", "worker", "outbox")]
@@ -158,7 +162,7 @@ class Demo:
                 await child.start()
             await self._wait_ready(url, roles, stop)
             if not stop.is_set():
-                await self._register_over_http(url)
+                await self._register(url, urls.event_store)
                 for child in await self._start_city(url):
                     stack.push_async_callback(child.stop)
                 self._greet(url)
@@ -179,11 +183,23 @@ class Demo:
                 await asyncio.sleep(0.2)
         raise RuntimeError("两分钟内未就绪 / the API did not answer within two minutes")
 
-    async def _register_over_http(self, url: str) -> None:
+    async def _register(self, url: str, event_store: str) -> None:
+        """Into the event store at once; then one command over HTTP, which answers when intake has read all of it."""
+        registrations = self._registrations()
+        registry = Registry(event_store_environment(event_store, str(self._settings.data_dir)), SystemClock())
+        try:
+            await asyncio.to_thread(registry.register, registrations)
+        finally:
+            registry.close()
         token = self._token_path.read_text(encoding="ascii").strip()
-        async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=90) as client:
-            answer = await client.post("/v1/registry", json=[{"type": t, "data": d} for t, d in self._registrations()])
-            answer.raise_for_status()
+        async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+            data = next(data for type_, data in registrations if type_ == "district.registered")
+            for _ in range(20):
+                answer = await client.post("/v1/registry/districts", json=data)
+                if answer.status_code != 503:
+                    answer.raise_for_status()
+                    return
+        raise RuntimeError("登记未在限时内生效 / the registrations were not published in time")
 
     async def _watch(self, roles: Sequence[Child], stop: asyncio.Event) -> None:
         """Start a role again when it has died; its state is in the log."""

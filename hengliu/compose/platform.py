@@ -26,6 +26,7 @@ from hengliu import __version__
 from hengliu.compose.adapters import catalog_of, open_log, open_warehouse
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
+from hengliu.intake.http import HttpIntake
 from hengliu.intake.service import Intake, IntakePolicy
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock, SystemClock
@@ -183,9 +184,9 @@ class Platform:
                 return [str(outcome.status) for outcome in await intake.submit(PLATFORM, events)]
 
             return in_process
-        from hengliu.outbox_http import HttpIntake
-
-        return HttpIntake(self.settings, self.settings.data_dir / "platform.token")
+        client = HttpIntake(f"http://{self.settings.host}:{self.settings.port}", self.settings.data_dir / "platform.token")
+        self._closers.append(("way to intake", client.close))
+        return client.submit
 
     async def _start_http(self, stages: Sequence[_NamedStage]) -> None:
         settings = self.settings
