@@ -1,0 +1,44 @@
+"""A simulated city through the whole platform, on both deployments: every figure equals the simulator's ledger."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hengliu.compose.engines import engines
+from simulator.city import City, registry
+from simulator.run import Feeder, wall_ms
+from tests.e2e.deployment import Deployment
+from tests.e2e.figures import settled
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(
+    params=["local", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.postgres])]
+)
+async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
+    if request.param == "local":
+        async with Deployment(tmp_path / "data") as running:
+            yield running
+        return
+    async with engines(tmp_path / "engines") as urls, Deployment(tmp_path / "data", urls) as running:
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_every_figure_equals_the_ledger(deployment: Deployment) -> None:
+    city = City(7, "tiny")
+    await deployment.register(registry(city))
+    until = wall_ms() // HOUR_MS * HOUR_MS
+    start = until - 30 * HOUR_MS
+    feeder = Feeder(city, deployment.url, deployment.token, start=start, until=until)
+    report = await feeder.run()
+    assert report.unexpected_count == 0, report.unexpected[:3]
+    assert report.accepted > 3_000
+    async with deployment.client() as client:
+        balance = feeder.world.ledger.as_of(until, time_outs=False)
+        assert balance.tickets
+        assert balance.overloads
+        assert await settled(client, lambda: balance, start, until) == []
