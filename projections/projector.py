@@ -3,6 +3,7 @@
 The protocol (``docs/protocols/projection.md`` has what a death after each step leaves behind; ``STEPS`` are its names):
 
 1. Open the task (which fences any earlier projector), then restore: a position per table and partition, and the intent.
+   Compare with the ranges that stand in the rows: a table that lost rows (a restored backup) goes back to what it has.
 2. An intent is pending: read exactly its ranges again, build the same blocks, insert them under the same tokens.
 3. Poll and gather, until a table is due and the insert budget allows.
 4. Commit the intent: the range vector of every table that is to be inserted, and the dead letters of those ranges. The
@@ -18,17 +19,18 @@ import asyncio
 import logging
 import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from hengliu.events import topics as topic_names
 from hengliu.events.envelope import derived_id, encode_event
+from hengliu.events.family import Text
 from hengliu.ports.clock import Clock
 from hengliu.ports.log import (
     CLOCK_TYPE,
@@ -48,9 +50,24 @@ from hengliu.ports.warehouse import TableSchema, Warehouse, WarehouseUnavailable
 from projections.table import Fault, Range, Records, Rows, Table
 from projections.tables import projection_position
 
-__all__ = ["INTENT_KEY", "STEPS", "TASK", "Counters", "Flush", "Guards", "Policy", "Projector", "no_faults", "token_of"]
+__all__ = [
+    "INTENT_KEY",
+    "MESSAGES",
+    "STEPS",
+    "TASK",
+    "Counters",
+    "Flush",
+    "Guards",
+    "Policy",
+    "Projector",
+    "WarehouseAhead",
+    "no_faults",
+    "token_of",
+]
 
 log_ = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TASK: Final = TaskId("projector", 0)
 
@@ -97,6 +114,9 @@ class Guards:
     """The token follows from the ranges. Off: every attempt has its own."""
     order: bool = True
     """Ranges and rows stand in one order everywhere. Off: a flush has the order of arrival, a replay that of the intent."""
+    ranges: bool = True
+    """At the start the ranges in the rows are asked, which survive what the engine's tokens do not. Off: after a restored
+    backup rows are doubled or missing."""
 
 
 @dataclass(slots=True)
@@ -115,6 +135,8 @@ class Counters:
     """Intents found pending at a start."""
     retries: int = 0
     reopened: int = 0
+    rewound: int = 0
+    """Tables that had lost rows at a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,28 @@ def token_of(table: str, ranges: Sequence[Range]) -> str:
     return sha256(msgspec.json.encode([table, vector])).hexdigest()
 
 
+MESSAGES: Final[Mapping[str, Text]] = {
+    "projection.ahead": Text(
+        "表 {table} 含有日志尚未投影的位置（{topic}/{partition}：表中到 {found}，日志中到 {known}）：它属于另一个日志，"
+        "或日志、任务状态被恢复成了旧的。继续会重复计数，拒绝启动；请换一个仓库，或删除这些表以重建",
+        "table {table} holds positions that this log has not projected ({topic}/{partition}: the table has {found}, the log "
+        "{known}): it belongs to another log, or log or task state were restored to an older one. Going on would count twice, "
+        "so this refuses to start; use another warehouse, or drop the tables to rebuild them",
+    )
+}
+
+
+class WarehouseAhead(Exception):
+    """A table holds rows of ranges that the projector's state has never seen."""
+
+    def __init__(self, table: str, tp: TopicPartition, found: int, known: int) -> None:
+        self.table, self.tp, self.found, self.known = table, tp, found, known
+        words = {"table": table, "topic": tp.topic, "partition": tp.partition, "found": found, "known": known}
+        message = MESSAGES["projection.ahead"]
+        self.text = Text(message.zh.format(**words), message.en.format(**words))
+        super().__init__(f"{self.text.zh} / {self.text.en}")
+
+
 class _Stopped(Exception):
     """``stop`` came while an insert was being retried; its intent stays for the next start."""
 
@@ -147,6 +191,10 @@ class _Lane:
 
     position: int
     """Everything before it is in the warehouse or gives no row."""
+    inserted: int = 0
+    """End of the last range that gave rows: the greatest ``batch_max`` that the table must hold."""
+    told: int = 0
+    """Dead letters of everything before it are out. Beyond ``position`` only after the table went back."""
     start: int = 0
     offsets: list[int] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
@@ -181,6 +229,17 @@ class _Block:
     ranges: tuple[Range, ...]
     records: Records
     rows: Rows
+
+    @property
+    def filled(self) -> set[Range]:
+        """Ranges that gave at least one row."""
+        refused = {fault.row for fault in self.rows.faults}
+        return {r for row, r in enumerate(self.records.ranges) if row not in refused}
+
+
+_Stored = list[tuple[str, int, int, int, int]]
+"""State entry of a table: topic, partition, position, inserted, told."""
+_Intent = dict[str, list[tuple[str, int, int, int]]]
 
 
 class _Probe(msgspec.Struct):
@@ -280,6 +339,7 @@ class Projector:
 
         Raises:
             Fenced: another projector was opened; do not start again at once.
+            WarehouseAhead: the warehouse does not belong to this state of the log.
             WarehouseError: an insert failed for good. The intent stays, so a later start settles it.
         """
         self._started = True
@@ -313,8 +373,12 @@ class Projector:
         try:
             state = await session.restore()
             self._restore(state)
+            stored = state.entries.get(INTENT_KEY)
+            intent = msgspec.json.decode(stored, type=_Intent) if stored is not None else {}
+            held = await self._reconcile(intent) if self._guards.ranges else {}
             self._faults("1-restored")
-            await self._settle(session, state)
+            if stored is not None:
+                await self._settle(session, intent, held)
             self._faults("2-settled")
             starts = {tp: self._floor(tp) for tp in self._tps}
             reader = await self._log.open_reader(starts)
@@ -337,19 +401,45 @@ class Projector:
             lanes = {tp: _Lane(0) for tp in self._tps if tp.topic in table.topics}
             stored = state.entries.get(_table_key(table.name))
             if stored is not None:
-                for topic, partition, position in msgspec.json.decode(stored, type=list[tuple[str, int, int]]):
-                    lane = lanes.get(TopicPartition(topic, partition))
-                    if lane is not None:
-                        lane.position = position
+                for topic, partition, position, inserted, told in msgspec.json.decode(stored, type=_Stored):
+                    tp = TopicPartition(topic, partition)
+                    if tp in lanes:
+                        lanes[tp] = _Lane(position, inserted, told)
             self._buffers[table.name] = _Buffer(table, lanes)
 
-    async def _settle(self, session: TaskSession, state: TaskState) -> None:
+    async def _reconcile(self, intent: _Intent) -> dict[str, dict[TopicPartition, int]]:
+        """Step 1: what each table really holds, by the ranges in its rows. A table that has less than it was given goes back
+        to what it has; its pending intent is void, since everything from there on is read again."""
+        held = {name: await self._held(name) for name in self._buffers}
+        for name, buffer in self._buffers.items():
+            pending = {TopicPartition(topic, p): end for topic, p, _, end in intent.get(name, ())}
+            for tp, lane in buffer.lanes.items():
+                found = held[name].get(tp, 0)
+                known = max(lane.position, pending.get(tp, 0))
+                if found > known:
+                    raise WarehouseAhead(name, tp, found, known)
+            if any(held[name].get(tp, 0) < lane.inserted for tp, lane in buffer.lanes.items()):
+                self.counters.rewound += 1
+                log_.warning("table %s has lost rows (a restored backup?); it is filled again from what it has", name)
+                for tp, lane in buffer.lanes.items():
+                    lane.told = max(lane.told, lane.position, pending.get(tp, 0))
+                    if held[name].get(tp, 0) < lane.inserted:
+                        lane.position = lane.inserted = held[name].get(tp, 0)
+                intent.pop(name, None)
+        return held
+
+    async def _held(self, name: str) -> dict[TopicPartition, int]:
+        """Greatest ``batch_max`` of each partition in a table."""
+        sql = (
+            "SELECT src_topic AS topic, src_partition AS partition, max(batch_max) AS high "  # noqa: S608 (a declared name)
+            f"FROM {name} GROUP BY src_topic, src_partition"
+        )
+        result = await self._patiently(name, lambda: self._warehouse.query(sql))
+        return {TopicPartition(str(t), int(str(p))): int(str(high)) for t, p, high in result.rows}
+
+    async def _settle(self, session: TaskSession, intent: _Intent, held: Mapping[str, Mapping[TopicPartition, int]]) -> None:
         """Step 2. The dead letters of the ranges went out with the intent, so faults are not told again."""
-        stored = state.entries.get(INTENT_KEY)
-        if stored is None:
-            return
         self.counters.settled += 1
-        intent = msgspec.json.decode(stored, type=dict[str, list[tuple[str, int, int, int]]])
         blocks = []
         for name, vector in sorted(intent.items()):
             buffer = self._buffers.get(name)
@@ -359,15 +449,26 @@ class Projector:
             slices = [await self._log.read_range(r.tp, r.start, r.end) for r in ranges]
             records = _claimed(buffer.table, ranges, slices)
             blocks.append(_Block(buffer.table, ranges, records, await self._rows(buffer.table, records)))
-        await self._insert_all(blocks)
+        # An insert is one part, all or nothing: one of its ranges in the rows says that all of it is there.
+        there = {b.table.name for b in blocks if any(held.get(b.table.name, {}).get(r.tp, 0) >= r.end for r in b.filled)}
+        await self._insert_all([b for b in blocks if b.table.name not in there])
         for block in blocks:
-            for r in block.ranges:
-                lane = self._buffers[block.table.name].lanes.get(r.tp)
-                if lane is not None:
-                    lane.position = r.end
+            self._passed(block)
         self._intended = True
         self._dirty = True
         await self._commit_positions(session)
+
+    def _passed(self, block: _Block) -> None:
+        """The block is in the warehouse."""
+        lanes = self._buffers[block.table.name].lanes
+        filled = block.filled
+        for r in block.ranges:
+            lane = lanes.get(r.tp)
+            if lane is not None:
+                lane.position = r.end
+                lane.told = max(lane.told, r.end)
+                if r in filled:
+                    lane.inserted = r.end
 
     async def _loop(self, session: TaskSession, reader: LogReader) -> None:
         loop = asyncio.get_running_loop()
@@ -466,8 +567,7 @@ class Projector:
         await self._insert_all(blocks)  # step 5
         self._faults("5-inserted")
         for block, buffer in zip(blocks, due, strict=True):
-            for r in block.ranges:
-                buffer.lanes[r.tp].position = r.end
+            self._passed(block)
             buffer.clear()
         self.counters.flushes += 1
         self._dirty = True
@@ -505,30 +605,32 @@ class Projector:
 
     async def _insert(self, schema: TableSchema, data: pa.Table, token: str) -> None:
         """One insert, again and again under the same token while the warehouse cannot be reached."""
+        await self._patiently(schema.name, lambda: self._warehouse.insert(schema, data, token))
+        self._tokens -= 1
+        self.counters.inserts += 1
+
+    async def _patiently(self, table: str, ask: Callable[[], Awaitable[T]]) -> T:
         wait = self._policy.retry_ms
         while True:
             try:
-                await self._warehouse.insert(schema, data, token)
+                return await ask()
             except WarehouseUnavailable:
                 self.counters.retries += 1
                 if self._stopping.is_set():
                     raise _Stopped from None
-                log_.warning("the warehouse cannot be reached; inserting into %s again in %d ms", schema.name, wait)
+                log_.warning("the warehouse cannot be reached for %s; again in %d ms", table, wait)
                 await self._pause(wait / 1000)
                 wait = min(wait * 2, self._policy.retry_max_ms)
-            else:
-                self._tokens -= 1
-                self.counters.inserts += 1
-                return
 
     async def _commit(self, session: TaskSession, outputs: Sequence[Append], entries: Mapping[bytes, bytes | None]) -> None:
         """Commit the positions as they stand, with what else belongs there."""
-        tables = {
-            _table_key(name): msgspec.json.encode(
-                [(tp.topic, tp.partition, self._table_position(lane, tp)) for tp, lane in buffer.lanes.items()]
-            )
-            for name, buffer in self._buffers.items()
-        }
+        tables = {}
+        for name, buffer in self._buffers.items():
+            stored: _Stored = []
+            for tp, lane in buffer.lanes.items():
+                position = self._table_position(lane, tp)
+                stored.append((tp.topic, tp.partition, position, lane.inserted, max(lane.told, position)))
+            tables[_table_key(name)] = msgspec.json.encode(stored)
         positions = {tp: self._floor(tp) if tp not in self._read else self._flushed(tp) for tp in self._tps}
         await session.commit(outputs, {**tables, **entries}, positions)
         self._committed_at = asyncio.get_running_loop().time()
@@ -589,8 +691,11 @@ class Projector:
         now = self._clock.now_ms()
         by_partition: dict[int, list[Record]] = {}
         for block in blocks:
+            lanes = self._buffers[block.table.name].lanes
             for fault in block.rows.faults:
                 r = block.records.ranges[fault.row]
+                if block.records.offsets[fault.row] < lanes[r.tp].told:
+                    continue  # the table is being filled again
                 by_partition.setdefault(r.partition, []).append(_dead_letter(block, fault, now))
         return [Append(topic_names.QUARANTINE, p, records) for p, records in sorted(by_partition.items())]
 
