@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from infra.log_guards import StepHook, no_hook
 
 NOW = 1_772_330_000_000
 """2026-03-01T01:53:20Z."""
-PARTITIONS = 2
+PARTITIONS = 4
 DEVICE = Principal("tester", frozenset({Role.DEVICE}), ("urn:dev:org:32473-*",))
 REGISTRAR = Principal("registrar", frozenset({Role.REGISTRAR}), ("/aggregates/*",), ALL, ALL)
 SOURCE = "urn:dev:org:32473-wb-m01-1"
@@ -38,14 +39,14 @@ def registration(type_: str, number: int, **data: Any) -> bytes:
     return encode_event(type_, "/aggregates/registry", str(number), NOW, data)
 
 
-def city_events(devices: int = 8) -> list[bytes]:
-    """An enterprise with one site and its weighbridges."""
+def city_events(devices: int = 8, prefix: str = "urn:dev:org:32473-wb-m01-") -> list[bytes]:
+    """An enterprise with one site and its weighbridges, whose sources are the prefix and a number from one."""
     return [
         registration("enterprise.registered", 1, enterprise="m01", name="示例煤矿", kind="mine", division="150303"),
         registration("site.registered", 2, site="m01", enterprise="m01", name="示例煤矿", division="150303", kind="mine"),
         *(
             registration(
-                "device.registered", 2 + n, device=f"wb-m01-{n}", source=f"urn:dev:org:32473-wb-m01-{n}", kind="weighbridge",
+                "device.registered", 2 + n, device=f"wb-m01-{n}", source=f"{prefix}{n}", kind="weighbridge",
                 site="m01",
             )
             for n in range(1, devices + 1)
@@ -92,7 +93,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    path: Path,
+    place: Path | AbstractAsyncContextManager[EventLog],
     *,
     policy: IntakePolicy | None = None,
     guards: Guards = ALL_GUARDS,
@@ -101,10 +102,10 @@ async def running(
     clock: Clock | None = None,
     log_hook: StepHook = no_hook,
 ) -> AsyncIterator[City]:
-    """Intake on a local log at ``path``, with a registered city."""
+    """Intake on a local log at ``place``, or on the log given, with a registered city."""
     manual = ManualClock(NOW)
     catalog = Catalog()
-    async with LocalLog.open(path, hook=log_hook) as log:
+    async with LocalLog.open(place, hook=log_hook) if isinstance(place, Path) else place as log:
         await log.create_topics(catalog.topic_specs(PARTITIONS))
         directory = Directory(log, PARTITIONS)
         await directory.start()

@@ -171,7 +171,7 @@ def test_memory_and_writes_of_many_sources_in_order_stay_small() -> None:
     store, seen = Store(), Seen(policy)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for first in range(0, 4_000, 50):
+    for first in range(0, 1_000, 50):
         for source in sources:
             for number in range(first, first + 50):
                 seen.add(source, f"e1-{number}", digest(number), NOW + first, NOW)
@@ -179,7 +179,7 @@ def test_memory_and_writes_of_many_sources_in_order_stay_small() -> None:
         store.commit(seen)
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    # 200,000 ids; a set of them would take about 30 MB. Digests are held to one chunk a source by the policy above.
+    # 50,000 ids; a set of them would take about 7 MB. Digests are held to one chunk a source by the policy above.
     assert used < 400_000, used
     assert seen.digest_bytes <= policy.max_digest_bytes
     assert sys.getsizeof(store.entries) < 100_000
