@@ -281,7 +281,9 @@ class _Work:
                 self._take_back(same, after)
         elif track.confirmed and before is not None and after is not None:
             self._take_back(before, after)
-        at = next((i for i, r in enumerate(readings) if r.time > reading.time), len(readings))
+        at = len(readings)
+        while at and readings[at - 1].time > reading.time:
+            at -= 1
         readings.insert(at, msgspec.structs.replace(reading, value=value))
         if track.confirmed:
             for later in (at, at + 1):

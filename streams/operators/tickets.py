@@ -160,7 +160,7 @@ class Tickets:
         repeated = next((o for o in open_ if abs(o.time - time) <= within and abs(o.mass_kg - data.mass_kg) < below), None)
         if repeated is not None:
             open_ = _with(_without(open_, repeated), _merged(repeated, crossing))
-        elif any(abs(t - time) <= within and abs(kg - data.mass_kg) < below for t, kg in paired):
+        elif any(abs(t - time) <= within and abs(kg - data.mass_kg) < below for t, kg in _beside(paired, time)):
             pass  # it repeats a crossing whose ticket is out
         elif (partner := _partner(open_, crossing, policy)) is not None:
             open_ = _without(open_, partner)
@@ -222,6 +222,14 @@ def _without(open_: tuple[Crossing, ...], crossing: Crossing) -> tuple[Crossing,
 
 def _with(open_: tuple[Crossing, ...], crossing: Crossing) -> tuple[Crossing, ...]:
     return tuple(sorted((*open_, crossing), key=lambda c: c.order))
+
+
+def _beside(paired: tuple[tuple[int, int], ...], time: int) -> list[tuple[int, int]]:
+    """The paired crossings next before and next after ``time``. A third between them means that the vehicle was loaded or
+    emptied in between, so the crossing repeats neither."""
+    before = [p for p in paired if p[0] <= time]
+    after = [p for p in paired if p[0] > time]
+    return [*([max(before)] if before else []), *([min(after)] if after else [])]
 
 
 def _merged(known: Crossing, repeat: Crossing) -> Crossing:

@@ -71,6 +71,12 @@ def test_a_repeat_of_a_gross_whose_slip_is_out_changes_nothing() -> None:
     assert codes(found) == []
 
 
+def test_a_tare_after_the_unloading_repeats_no_tare_before_the_loading() -> None:
+    """A shuttle that is empty again within ten minutes: its gross lies between, so this is a new round."""
+    found = weigh(crossing(0, 15_300), crossing(3, 48_920), crossing(7, 15_310), crossing(11, 48_100))
+    assert pairs(found) == [("out", 48_920, 15_300), ("out", 48_100, 15_310)]
+
+
 def test_another_plate_and_another_site_do_not_pair() -> None:
     found = weigh(crossing(0, 15_300), crossing(10, 48_000, plate="宁A00001"), crossing(20, 48_100, site="p01"))
     assert pairs(found) == []

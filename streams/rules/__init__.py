@@ -1,0 +1,1 @@
+"""Rules as data: the versions that hold where nobody has published one."""
