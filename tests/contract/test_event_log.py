@@ -352,6 +352,19 @@ class TestPositions:
                 assert found.offsets[-1] == position - 1
             assert await values_of(log, tp, 5) == [b"a", b"b", b"c", b"d", b"e"]
 
+    async def test_concurrent_appends_keep_their_own_positions(self, bed: Bed) -> None:
+        async with bed.open() as log:
+            tp = await make_topic(log, bed)
+            ends = await asyncio.gather(
+                *(log.append(tp.topic, 0, [record(f"{i}/{j}") for j in range(1 + i % 3)]) for i in range(100))
+            )
+            found = await log.read_range(tp, 0, max(ends))
+            at = dict(zip(found.offsets, found.values, strict=True))
+            assert len(found) == sum(1 + i % 3 for i in range(100))
+            for i, end in enumerate(ends):
+                n = 1 + i % 3
+                assert [at[o] for o in range(end - n, end)] == [b"%d/%d" % (i, j) for j in range(n)]
+
 
 class TestReading:
     async def test_nothing_uncommitted_is_read(self, bed: Bed) -> None:
