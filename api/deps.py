@@ -37,6 +37,8 @@ class ApiLimits:
     """First bytes of an oversized body that quarantine keeps."""
     bodies_bytes: int = 64 * 1024 * 1024
     """Bodies held in memory at once, all requests together; one that would go over is told to come back (429)."""
+    commit_s: float = 30.0
+    """How long a request waits for its events to be durable before it is told to come back (503)."""
     page_rows: int = 1_000
     """Largest ``limit`` of a read."""
     query_s: float = 15.0

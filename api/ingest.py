@@ -235,7 +235,12 @@ async def refuse(deps: Deps, principal: Principal, refusal: EventRefusal, payloa
 
 async def _pushed_back(deps: Deps, work: Awaitable[_T]) -> _T:
     try:
-        return await work
+        async with asyncio.timeout(deps.limits.commit_s):
+            return await work
+    except TimeoutError as error:
+        # The log hangs. What was handed over may yet be written; sending it again is safe.
+        deps.meters.count("ingest_pushback_total", status="503")
+        raise push_back("unavailable", 5) from error
     except Overloaded as error:
         deps.meters.count("ingest_pushback_total", status="429")
         raise push_back("overloaded", error.retry_after_s) from error

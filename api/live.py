@@ -38,6 +38,7 @@ MAX_CLIENT_MESSAGES: Final = 100
 """Clients have nothing to say; one that talks this much is closed (1008)."""
 
 DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
 SHANGHAI_OFFSET_MS: Final = 28_800_000
 """Asia/Shanghai is UTC+8 without daylight saving since 1991-09-15 (IANA tz database); frames are of today."""
 
@@ -80,13 +81,14 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         "flows_today",
         "flows",
-        lambda now: {"from": shanghai_day_start(now), "group": "hour,division,commodity,use,direction"},
+        lambda now: {"from": shanghai_day_start(now), "group": "hour,division,commodity,direction"},
     ),
     Panel("stocks", "stocks", _nothing, 500),
     Panel("warnings", "warnings", _nothing, 20),
-    Panel("loads", "load-curves", lambda now: {"from": now - DAY_MS, "slot": 60}),
+    Panel("loads", "load-curves", lambda now: {"from": now - HOUR_MS, "slot": "60"}, 200),
 )
-"""The explicit list: a new panel is one line here."""
+"""The explicit list: a new panel is one line here. Every client gets every row every second, so panels hold what changed
+lately; curves and tables over longer times are read through their own routes when a frame says that something moved."""
 
 RunPanel = Callable[[Panel, int], Awaitable[list[dict[str, Any]]]]
 """Rows of one panel at a time (epoch ms), with the rights of somebody who sees the whole city."""

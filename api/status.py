@@ -1,5 +1,6 @@
 """``/healthz``, ``/readyz``, ``/metrics``, ``/v1/stats`` and the live snapshot."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from api.encode import json_response
 from api.problems import Problem, Refusal
 from hengliu.events.envelope import iso_ms
 from hengliu.metrics import CONTENT_TYPE
+from hengliu.ports.log import LogError
 
 __all__ = ["get_healthz", "get_metrics", "get_readyz", "get_snapshot", "get_stats"]
 
@@ -31,7 +33,14 @@ async def get_metrics(request: Request) -> Response:
     """Prometheus text. Open like ``/healthz``: it holds counts of closed label sets and no content."""
     deps = deps_of(request)
     deps.monitor.health()
-    return Response(deps.meters.exposition(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)
+    meters, counts = deps.meters, deps.intake.counts
+    events, size = deps.intake.queue
+    meters.set("intake_queue_events", events)
+    meters.set("intake_queue_bytes", size)
+    meters.set("intake_reopened", counts.reopened)
+    meters.set("quarantine_kept", counts.quarantined)
+    meters.set("quarantine_over_quota", counts.unquarantined)
+    return Response(meters.exposition(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)
 
 
 async def get_stats(request: Request) -> Response:
@@ -40,14 +49,21 @@ async def get_stats(request: Request) -> Response:
     require_reader(request)
     deps = deps_of(request)
     counts = deps.intake.counts
-    tables = deps.progress.positions()
-    ends = deps.monitor.ends
+    tables = dict(deps.progress.positions())
+    committed = {stage.name: dict(stage.positions()) for stage in deps.monitor.stages}
+    # Ends after commits, so that nothing seems to be ahead of the log.
+    topics = sorted({tp for positions in (tables, *committed.values()) for tp in positions})
+    try:
+        async with asyncio.timeout(2):
+            ends = await deps.log.end_positions(topics)
+    except (LogError, TimeoutError) as error:
+        raise Refusal(Problem("reading-unavailable", {"seconds": "2"}), retry_after_s=2) from error
     partitions: list[dict[str, Any]] = [
         {
             "topic": tp.topic,
             "partition": tp.partition,
             "end": end,
-            "processed": {s.name: p for s in deps.monitor.stages if (p := s.positions().get(tp)) is not None},
+            "processed": {name: p for name, positions in committed.items() if (p := positions.get(tp)) is not None},
             "tables": tables.get(tp),
         }
         for tp, end in sorted(ends.items())

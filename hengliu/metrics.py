@@ -67,6 +67,11 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("events_total", Kind.COUNTER, "events", Text("收到的事件", "Events received"), ("status",)),
     Metric("events_refused_total", Kind.COUNTER, "events", Text("拒收的事件", "Events refused"), ("reason",)),
+    Metric("intake_queue_events", Kind.GAUGE, "events", Text("等待写入的事件", "Events waiting to be written")),
+    Metric("intake_queue_bytes", Kind.GAUGE, "bytes", Text("等待写入的字节数", "Bytes waiting to be written")),
+    Metric("intake_reopened", Kind.GAUGE, "sessions", Text("入口任务重开次数", "Times an intake task was opened anew")),
+    Metric("quarantine_kept", Kind.GAUGE, "events", Text("已存入隔离区", "Refusals kept in quarantine since start")),
+    Metric("quarantine_over_quota", Kind.GAUGE, "events", Text("超出配额未存", "Refusals beyond the quota, counted only")),
     Metric(
         "ingest_batch_events", Kind.HISTOGRAM, "events", Text("每批事件数", "Events per request"), (), (1, 10, 100, 500, 1000)
     ),

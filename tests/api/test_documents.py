@@ -46,7 +46,7 @@ def test_openapi_names_exactly_the_routes() -> None:
 
 
 def test_every_reference_in_the_documents_leads_somewhere() -> None:
-    for name in DOCUMENTS:
+    for name in (n for n in DOCUMENTS if n.endswith(".json")):
         made = orjson.loads(generated(name))
         for pointer in set(re.findall(rb'"\$ref": ?"#/([^"]+)"', generated(name))):
             target = made

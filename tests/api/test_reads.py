@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from api.reads import READS
-from tests.api.conftest import REGISTER, Running
+from hengliu.ports.log import TopicPartition
+from tests.api.conftest import PARTITIONS, REGISTER, Running
 from tests.api.test_events import BATCH, SOURCE, event, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,7 +34,7 @@ async def get_after(api: Running, path: str, after: str, **params: str) -> httpx
 
 async def test_rows_are_read_as_they_were_sent_page_by_page(api: Running, sent: list[dict[str, Any]]) -> None:
     assert (await post(api, sent, BATCH)).status_code == 200
-    ends = await api.log.end_positions([tp for tp in api.deps.progress.positions() if tp.topic == "weighing"])
+    ends = await api.log.end_positions([TopicPartition("weighing", p) for p in range(PARTITIONS)])
     for tp, end in ends.items():
         answer = await get_after(api, "/v1/weighings", f"weighing/{tp.partition}/{end}", limit="1")
         assert answer.status_code == 200
