@@ -87,7 +87,7 @@ class IntakePolicy:
     parse: ParsePolicy | None = None
     """None: the defaults with ``max_event_bytes``."""
     dedup: DedupPolicy = field(default_factory=DedupPolicy)
-    batch_events: int = 5_000
+    batch_events: int = 2_000
     """Events of one commit at most (a submission is never split)."""
     queue_events: int = 50_000
     """Events that may wait at one task."""
@@ -168,7 +168,7 @@ class Unavailable(Exception):
 
 @dataclass(slots=True)
 class Counts:
-    """What intake has done since it started; for metrics."""
+    """What intake has done since it started; for metrics. What waits just now is ``Intake.queue``."""
 
     accepted: int = 0
     duplicate: int = 0
@@ -182,8 +182,6 @@ class Counts:
     batches: int = 0
     ticks: int = 0
     reopened: int = 0
-    queue_events: int = 0
-    queue_bytes: int = 0
     written: Counter[str] = field(default_factory=Counter)
     """Records by topic."""
 

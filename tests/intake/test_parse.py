@@ -342,11 +342,11 @@ def test_count_is_bounded_before_memory_is() -> None:
     ],
 )
 def test_no_body_takes_quadratic_time(body: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(NotJson, TooManyEvents):
         for element in split_batch(body):
             refused(element)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(
@@ -361,9 +361,9 @@ def test_no_body_takes_quadratic_time(body: bytes) -> None:
     ],
 )
 def test_no_element_takes_quadratic_time(value: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     refused(value)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
