@@ -20,7 +20,7 @@ from streams.kernel.state import Scratch, State
 from streams.operators.records import Event, Scope, time_of, warning, warning_id
 from streams.operators.registers import Finding, Register, RegisterPolicy, observe
 
-__all__ = ["INTERVALS_KEPT", "Interval", "Intervals", "Meters"]
+__all__ = ["INTERVALS_KEPT", "SEVERITY", "Interval", "Intervals", "Meters"]
 
 _REGISTERS = "registers"
 _INTERVALS = "intervals"
@@ -33,7 +33,7 @@ pressure do not flow back."""
 INTERVALS_KEPT: Final = 96
 """Interval readings held per channel, to recognise one that is sent again: two days of half hours."""
 
-_SEVERITY: Final[Mapping[str, str]] = {
+SEVERITY: Final[Mapping[str, str]] = {
     "meter-replaced": "medium",
     "register-interleaved": "medium",
     "reading-implausible": "low",
@@ -190,7 +190,7 @@ class Meters:
             finding.change,
             warning_id(self.name, self.version, finding.code, key, finding.number),
             finding.code,
-            severity=_SEVERITY[finding.code],
+            severity=SEVERITY[finding.code],
             subject=meter,
             scope=scope,
             parameters={**finding.parameters, "unit": unit},

@@ -33,7 +33,7 @@ from streams.kernel.state import Scratch, State
 from streams.operators.records import Event, Scope, hour_of, time_of, warning, warning_id
 from streams.operators.registers import Finding, Register, RegisterPolicy, observe
 
-__all__ = ["Book", "Day", "Stock", "Survey"]
+__all__ = ["BELT_CODES", "Book", "Day", "Stock", "Survey"]
 
 _BOOKS = "books"
 _DAYS = "days"
@@ -43,7 +43,7 @@ _DAY_MS = 86_400_000
 DAYS_KEPT: Final = 62
 BELT_POLICY: Final = RegisterPolicy(zero_based=True)
 
-_BELT_CODES: Final[Mapping[str, tuple[str, str]]] = {
+BELT_CODES: Final[Mapping[str, tuple[str, str]]] = {
     "meter-replaced": ("totaliser-reset", "low"),
     "register-interleaved": ("register-interleaved", "medium"),
     "reading-implausible": ("reading-implausible", "low"),
@@ -165,7 +165,7 @@ class Stock:
         scratch.put(_BELTS, key, register)
         for item in out:
             if isinstance(item, Finding):
-                code, severity = _BELT_CODES[item.code]
+                code, severity = BELT_CODES[item.code]
                 yield warning(
                     item.change,
                     warning_id(self.name, self.version, item.code, key, item.number),

@@ -1,8 +1,13 @@
 """Default rules are what operators do without any."""
 
+from pathlib import Path
+
 from hypothesis import given, settings
 
+from streams.operators.catalog import GROUPS
+from streams.operators.meters import SEVERITY
 from streams.operators.overload import Overload
+from streams.operators.stock import BELT_CODES
 from streams.operators.tickets import Tickets
 from streams.rules.catalog import DEFAULT_RULES
 from tests.operators.laws import Input, run
@@ -24,3 +29,14 @@ def test_publishing_the_defaults_changes_no_verdict(inputs: list[Input]) -> None
 
 def test_default_rules_have_distinct_names() -> None:
     assert len({rule.rule for rule in DEFAULT_RULES}) == len(DEFAULT_RULES)
+
+
+def test_the_document_names_every_operator_group_and_parameter() -> None:
+    text = Path(__file__).parents[2].joinpath("docs", "operators.md").read_text(encoding="utf-8")
+    names = {o.name for g in GROUPS for o in g.operators} | {g.name for g in GROUPS} | {t for g in GROUPS for t in g.inputs}
+    names |= {t for g in GROUPS for o in g.operators for t in o.emits if not t.startswith("warning.")}
+    names |= set(DEFAULT_RULES[1].parameters)
+    names |= {*SEVERITY, *(code for code, _ in BELT_CODES.values())}
+    assert {name for name in names if name not in text} == set()
+    for name, value in DEFAULT_RULES[1].parameters.items():
+        assert f"`{name}` {value}" in text, "a default in the document is stale"

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hengliu.events.families.registry import RulePublished, SiteRegistered, VehicleRegistered
 from hengliu.events.family import EventData
 from streams.operators.tickets import Tickets
@@ -149,3 +152,33 @@ def test_a_year_loaded_at_once_times_nothing_out_early_and_stays_bounded() -> No
 def test_a_broken_rule_parameter_leaves_the_default() -> None:
     rule = RulePublished(rule="tickets", version=2, parameters={"min_net_kg": "lots", "colour": "1"})
     assert pairs(weigh(crossing(0, 1_500), crossing(30, 1_999), registered=(rule,))) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(11, 90), st.integers(11, 90), st.integers(0, 4_000)), min_size=1, max_size=8),
+    st.sampled_from(["tare", "gross"]),
+    st.sampled_from(["in", "out"]),
+    st.integers(0, 900),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_scale_off_line_for_any_time_changes_no_ticket(
+    trips: list[tuple[int, int, int]], off_line: str, direction: str, minutes: int
+) -> None:
+    """Its crossings come later, in its own order; each gross still finds its own tare, and only ``at`` differs."""
+
+    def tickets(late: int) -> set[tuple[str, str, int]]:
+        clock, crossings = 0, []
+        for first, second, extra in trips:
+            clock += first
+            kinds = ("tare", "gross") if direction == "out" else ("gross", "tare")
+            for kind in kinds:
+                mass = 15_000 + extra % 90 if kind == "tare" else 44_000 + extra
+                crossings.append(crossing(clock, mass, late=late if kind == off_line else 0))
+                clock += second if kind == kinds[0] else 0
+        found = weigh(*crossings)
+        assert codes(found) == []
+        return {(e.id, e.emit.data["direction"], e.emit.data["net_kg"]) for e in found.of("weighing.recorded")}
+
+    live = tickets(0)
+    assert len(live) == len(trips)
+    assert tickets(minutes) == live
