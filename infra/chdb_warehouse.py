@@ -30,6 +30,7 @@ from hengliu.ports.warehouse import Parameter, Result, TableSchema, WarehouseErr
 from infra.warehouse_common import (
     InsertGuards,
     check_parameters,
+    engine_error,
     insert_settings,
     one_statement,
     prepare_block,
@@ -124,7 +125,7 @@ class ChdbWarehouse:
     async def insert(self, table: TableSchema, data: pa.Table, token: str) -> None:
         block = prepare_block(table, data, token, self._guards)
         if block.num_rows:
-            await self._run(self._writer, lambda: self._insert(table, block, token))
+            await self._run(self._writer, lambda: self._insert(table, block, token), inserting=True)
 
     async def close(self) -> None:
         """Wait for what runs and release the directory. A second call does nothing."""
@@ -143,22 +144,22 @@ class ChdbWarehouse:
 
     # --- in the threads ---
 
-    async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T], inserting: bool = False) -> T:
         if os.getpid() != self._pid:
             # The engine's threads did not come along: the first query of a forked child would hang for ever.
             raise WarehouseError(text_of("warehouse.fork"))
         if self._closed:
             raise WarehouseError(text_of("warehouse.closed"))
-        return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, call)
+        return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, call, inserting)
 
-    def _guarded(self, call: Callable[[], T]) -> T:
+    def _guarded(self, call: Callable[[], T], inserting: bool) -> T:
         try:
             return call()
         except RuntimeError as error:  # ChdbError is one
             # What a statement had put out before it failed stays in its session, and the next statement returns it as
             # the head of its own result (chDB 26.9: a timeout after 4 rows, then "SELECT 1" gives 5 rows).
             self._discard()
-            raise self._translate(error) from error
+            raise self._translate(error, inserting) from error
 
     def _discard(self) -> None:
         session: _Session | None = getattr(self._local, "session", None)
@@ -217,14 +218,14 @@ class ChdbWarehouse:
         )
         del hengliu_block_to_insert
 
-    def _translate(self, error: RuntimeError) -> WarehouseError:
+    def _translate(self, error: RuntimeError, inserting: bool) -> WarehouseError:
         text = str(error)
         code = _code(error)
         if "EmbeddedServer already initialized" in text:
             return WarehouseUnavailable(text_of("warehouse.other_path", path=self._path), code)
         if "Error initializing EmbeddedServer" in text and _locked(self._path / "status"):
             return WarehouseUnavailable(text_of("warehouse.locked", path=self._path), 76)
-        return WarehouseError(text, code)
+        return engine_error(code, text, inserting=inserting)
 
 
 def _locked(status: Path) -> bool:

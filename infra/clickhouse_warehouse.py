@@ -23,6 +23,7 @@ from hengliu.ports.warehouse import Parameter, Result, TableSchema, WarehouseErr
 from infra.warehouse_common import (
     InsertGuards,
     check_parameters,
+    engine_error,
     insert_settings,
     one_statement,
     prepare_block,
@@ -33,8 +34,6 @@ from infra.warehouse_common import (
 T = TypeVar("T")
 
 _AUTHENTICATION: Final = frozenset({192, 193, 194, 516})
-_TRANSIENT: Final = frozenset({209, 210, 202, 236, 425, 999})
-"""Server codes that mean "not now": socket timeout, network, too many queries, aborted, out of sockets, Keeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,15 +253,13 @@ class ClickHouseWarehouse:
                 code = 0
                 with contextlib.suppress(ValueError):
                     code = int(response.headers.get("X-ClickHouse-Exception-Code", "0"))
-                raise self._refusal(code, answer.decode(errors="replace")[:4000])
+                raise self._refusal(code, answer.decode(errors="replace")[:4000], inserting=True)
             return
 
-    def _refusal(self, code: int, message: str) -> WarehouseError:
+    def _refusal(self, code: int, message: str, *, inserting: bool = False) -> WarehouseError:
         if code in _AUTHENTICATION:
             return WarehouseError(text_of("warehouse.login", address=self._address), code)
-        if code in _TRANSIENT:
-            return WarehouseUnavailable(message, code)
-        return WarehouseError(message, code)
+        return engine_error(code, message, inserting=inserting)
 
     def _unreachable(self, error: BaseException) -> WarehouseUnavailable:
         cause = str(error) or type(error).__name__

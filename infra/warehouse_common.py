@@ -18,7 +18,16 @@ import pyarrow as pa
 
 from hengliu.events.family import Text
 from hengliu.ports.migration import LEXEME, blank_quoted, split_statements
-from hengliu.ports.warehouse import Parameter, Result, SchemaMismatch, TableSchema, Value, WarehouseError, check_schema
+from hengliu.ports.warehouse import (
+    Parameter,
+    Result,
+    SchemaMismatch,
+    TableSchema,
+    Value,
+    WarehouseError,
+    WarehouseUnavailable,
+    check_schema,
+)
 
 MAX_ROWS: Final = 1_048_448
 """Rows of one insert: the engine squashes into blocks of 1,048,449 rows, and two blocks under one token can duplicate."""
@@ -352,6 +361,24 @@ def insert_settings(token: str, guards: InsertGuards) -> dict[str, int | str]:
     return {**INSERT_SETTINGS, "insert_deduplication_token": token if guards.token else uuid4().hex}
 
 
+_LATER: Final = frozenset({202, 209, 210, 236, 425, 999})
+"""Codes that mean "not now": too many queries, socket timeout, network, aborted, system call, Keeper."""
+
+_INSERT_LATER: Final = frozenset({159, 242, 243, 252})
+"""For an insert also: timeout, read-only table, no space on the disk, too many parts (merging will have fewer)."""
+
+
+def engine_error(code: int, message: str, *, inserting: bool) -> WarehouseError:
+    """The port's error for the engine's: WarehouseUnavailable where the same call may succeed later.
+
+    Repeating an insert is safe because of its token. The server's memory limit passes, a query's own does not.
+    """
+    later = code in _LATER or (
+        inserting and (code in _INSERT_LATER or (code == 241 and "Query memory limit exceeded" not in message))
+    )
+    return WarehouseUnavailable(message, code) if later else WarehouseError(message, code)
+
+
 __all__ = [
     "INSERT_SETTINGS",
     "MAX_BYTES",
@@ -360,6 +387,7 @@ __all__ = [
     "InsertGuards",
     "check_parameters",
     "converter",
+    "engine_error",
     "insert_settings",
     "one_statement",
     "placeholders",

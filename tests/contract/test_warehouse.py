@@ -412,6 +412,25 @@ async def test_the_table_is_missing(warehouse: Warehouse) -> None:
     assert caught.value.code == 60
 
 
+async def test_what_passes_by_itself_is_unavailable_not_an_error(warehouse: Warehouse) -> None:
+    """Too many parts: merging will make it fewer. The caller repeats the insert instead of giving up."""
+    sql = create_sql(FACT) + ", parts_to_throw_insert = 1, parts_to_delay_insert = 0, old_parts_lifetime = 1"
+    await warehouse.execute(sql)
+    await warehouse.insert(FACT, facts(10), "a")
+    await warehouse.execute("SYSTEM STOP MERGES fact")
+
+    async def three_more() -> None:
+        for i in range(3):
+            await warehouse.insert(FACT, facts(10, start=10 * i + 10), f"b{i}")
+
+    with pytest.raises(WarehouseUnavailable) as caught:
+        await three_more()
+    assert caught.value.code == 252
+    await warehouse.execute("ALTER TABLE fact MODIFY SETTING parts_to_throw_insert = 3000")
+    await three_more()
+    assert await count(warehouse) == (40, 40)
+
+
 # --- tokens and blocks -----------------------------------------------------------------------------------------------
 
 
