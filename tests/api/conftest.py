@@ -61,6 +61,7 @@ class Running:
     log: LocalLog
     tokens: Mapping[str, str]
     client: httpx.AsyncClient
+    path: Path
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def bearer(self, who: str) -> dict[str, str]:
@@ -172,7 +173,7 @@ async def running(
         stack.push_async_callback(server.stop)
         url = f"http://127.0.0.1:{server.port}"
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20, trust_env=False))
-        yield Running(url, server.port, deps, intake, log, texts, client, tasks)
+        yield Running(url, server.port, deps, intake, log, texts, client, path, tasks)
 
 
 @contextlib.asynccontextmanager
