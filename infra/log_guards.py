@@ -7,7 +7,7 @@ one off and asserts that the violation which it prevents really happens.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["ALL_GUARDS", "Guards", "StepHook", "no_hook"]
+__all__ = ["ALL_GUARDS", "STEPS", "Guards", "StepHook", "no_hook"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,12 @@ class Guards:
 
 ALL_GUARDS = Guards()
 
+STEPS = ("1-encoded", "2-begun", "3-checked", "4-written", "5-committed", "6-published")
+"""The numbered steps of ``docs/protocols/commit.md``. On Kafka 3 and 6 are the broker's: the client has no such moment."""
+
 StepHook = Callable[[str], None]
-"""Called with the name of a numbered step of ``docs/protocols/commit.md`` when it has been done, in the thread that did it:
-``1-encoded``, ``2-begun``, ``3-checked`` (local log), ``4-written``, ``5-committed``, ``6-published`` (local log), and
-``between`` where the transaction guard is off. What it raises up to step 4 aborts the commit there, as a crash would."""
+"""Called with the name of a step when it has been done, in the thread that did it, and with ``between`` where the transaction
+guard is off. What it raises up to step 4 aborts the commit there, as a crash would."""
 
 
 def no_hook(step: str) -> None:

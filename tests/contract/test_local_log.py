@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from hengliu.ports.log import Append, Fenced, Headers, LogUnavailable, Record, TaskState, TopicKind, TopicPartition, TopicSpec
 from infra.local_log import LocalLog, LogFormat, LogLocked, LogReadOnly
 from infra.local_log.codec import HEADER_FIELDS, MAX_ROW_RECORDS, decode, encode
-from infra.log_guards import ALL_GUARDS
+from infra.log_guards import ALL_GUARDS, STEPS
 from tests.contract.event_log_support import LocalBed, make_topic, read_until, record, task, values, values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +115,7 @@ class TestDurability:
         from pathlib import Path
         from hengliu.ports.log import Append, Headers, Record, TaskId, TopicKind, TopicSpec
         from infra.local_log import LocalLog
-        from infra.log_guards import ALL_GUARDS
+        from infra.log_guards import ALL_GUARDS, STEPS
 
         async def main():
             guards = replace(ALL_GUARDS, sync=sys.argv[2] == "sync")
@@ -292,6 +291,15 @@ class TestFailure:
             found = await values_of(log, tp, 1)
             assert found in ([b"?", b"after"], [b"after"])
 
-    async def test_guards_are_all_on_unless_somebody_says_otherwise(self) -> None:
-        assert replace(ALL_GUARDS) == ALL_GUARDS
+
+class TestProtocol:
+    def test_guards_are_all_on_unless_somebody_says_otherwise(self) -> None:
         assert all(getattr(ALL_GUARDS, name) for name in ALL_GUARDS.__slots__)
+
+    def test_the_document_names_every_step_guard_and_test(self) -> None:
+        document = (ROOT / "docs/protocols/commit.md").read_text()
+        assert tuple(re.findall(r"^\| \d \| `(\d-[a-z]+)`", document, re.MULTILINE)) == STEPS
+        assert re.findall(r"^\| `([a-z_]+)` \|", document, re.MULTILINE) == list(ALL_GUARDS.__slots__)
+        tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
+        for name in re.findall(r"`(test_guard_[a-z_]+)`", document):
+            assert f"def {name}(" in tests
