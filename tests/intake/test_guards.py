@@ -1,6 +1,7 @@
 """Each guard of intake, on and off: with it the run is right, without it the violation really happens."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,18 @@ async def test_in_flight_wait(tmp_path: Path) -> None:
 @pytest.mark.parametrize("guard", list(Guards.__dataclass_fields__))
 def test_every_guard_has_its_test(guard: str) -> None:
     assert f"test_{guard}" in globals()
+
+
+def test_the_protocol_document_names_every_step_guard_and_test() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs/protocols/intake.md").read_text(encoding="utf-8")
+    tests = Path(__file__).read_text(encoding="utf-8") + (root / "tests/kill/test_intake_protocol.py").read_text(
+        encoding="utf-8"
+    )
+    for number, step in enumerate(STEPS, 1):
+        assert f"| {number} | `{step}` |" in text
+    for guard in Guards.__dataclass_fields__:
+        assert f"| `{guard}` |" in text
+    named = set(re.findall(r"`(test_[a-z_]+)`", text))
+    assert len(named) >= len(Guards.__dataclass_fields__)
+    assert all(f"def {name}(" in tests for name in named), named
