@@ -57,6 +57,12 @@ TEXTS: Mapping[str, Text] = {
     "nav.stocks": Text("库存", "Stocks"),
     "nav.warnings": Text("预警", "Warnings"),
     "nav.quarantine": Text("隔离区", "Quarantine"),
+    "nav.enterprises": Text("企业", "Enterprises"),
+    "nav.sites": Text("场所", "Sites"),
+    "nav.districts": Text("行政区划", "Districts"),
+    "nav.devices": Text("设备", "Devices"),
+    "nav.vehicles": Text("车辆", "Vehicles"),
+    "nav.meters": Text("计量点", "Meters"),
     "nav.about": Text("说明", "About"),
     "language.other": Text("English", "中文"),
     "language.switch": Text("Switch to English", "切换为中文"),
@@ -251,6 +257,20 @@ TEXTS: Mapping[str, Text] = {
         "平台拒收或无法处理的来件：是什么、为什么、原文。可核对后重新提交。",
         "What was refused or could not be processed: what, why, and the payload as it came. It can be checked and submitted again.",
     ),
+    "page.enterprises.intro": Text("登记的企业，取最新一版。", "Registered enterprises, the latest version of each."),
+    "page.sites.intro": Text("登记的场所，取最新一版。", "Registered sites, the latest version of each."),
+    "page.districts.intro": Text("登记的行政区划。", "Registered divisions."),
+    "page.devices.intro": Text(
+        "登记的设备。事件的企业、场所与区划由设备登记决定，不由上报内容决定。",
+        "Registered devices. Enterprise, site and division of an event come from its device's registration, never from its claim.",
+    ),
+    "page.vehicles.intro": Text(
+        "登记的车辆，含总质量限值所需的轴数与车型。",
+        "Registered vehicles, with the axles and kind that gross-mass limits need.",
+    ),
+    "page.meters.intro": Text(
+        "有用量的计量点，以及已登记、尚无用量的。", "Meters with consumption, and registered ones that have none yet."
+    ),
     "page.events.intro": Text("{type} 类事件，最新在前。", "Events of type {type}, newest first."),
     "events.schema": Text("数据结构", "Schema"),
     "events.others": Text("全部事件类型", "All event types"),
@@ -267,6 +287,13 @@ TEXTS: Mapping[str, Text] = {
     "quarantine.release.means": Text(
         "按现在的规则与登记重新检查，通过即入账。", "Checked again under today's rules and registry; accepted if it passes."
     ),
+    "fault.field-type": Text("类型不对", "of a wrong type"),
+    "fault.field-value": Text("不是允许的值", "not one of the allowed values"),
+    "fault.field-range": Text("超出范围", "out of range"),
+    "fault.field-length": Text("长度不对", "of a wrong length"),
+    "fault.field-form": Text("格式不对", "malformed"),
+    "fault.field-digits": Text("位数过多", "has too many digits"),
+    "fault.unit-mismatch": Text("单位与介质不符", "the unit does not fit the quantity"),
     "quarantine.token": Text("管理员令牌", "Administrator's token"),
     "quarantine.token.means": Text(
         "填入后可重新提交；令牌只用于请求，不保存。",
@@ -313,6 +340,7 @@ TEXTS: Mapping[str, Text] = {
     "about.warnings.origin": Text("规则的发布、更新与解除", "Raised, updated and cleared by rules"),
     "about.live": Text("随到随新", "as it arrives"),
     "about.every": Text("有新数据后数秒内", "within seconds of new data"),
+    "about.registry": Text("登记", "Registry"),
     "about.events": Text("事件类型", "Event types"),
     "about.licences": Text("第三方组件", "Third-party components"),
     "about.licences.text": Text(

@@ -33,12 +33,13 @@ from api.deps import Deps
 from api.encode import dumps
 from api.i18n import DASH, LANGUAGES, TEXTS, WARNINGS, ZONE, page_text, warning_text
 from api.problems import ALL_PROBLEMS, Refusal, render
+from api.reads import READS
 from api.screen import PANELS, Names, Reader, Shared, day_text, read_names, warning_place
 from hengliu.events.envelope import ms_of
 from hengliu.events.family import Family
 from hengliu.ports.warehouse import WarehouseError
 from hengliu.reference.codes import CODES, list_of, name_of
-from hengliu.reference.problems import PROBLEMS
+from hengliu.reference.problems import FIELD_FAULTS, PROBLEMS
 from hengliu.rights import Principal, Scope
 from projections.queries.query import NamedQuery, QueryError, QueryParameter
 
@@ -132,6 +133,12 @@ PAGES: tuple[TablePage, ...] = (
         ("from", "to", "state", "severity", "code", "site"),
     ),
     TablePage("quarantine", "quarantine", (), ("from", "to", "reason", "principal"), template="quarantine.html"),
+    TablePage("enterprises", "enterprises", navigation=False),
+    TablePage("sites", "sites", navigation=False),
+    TablePage("districts", "districts", navigation=False),
+    TablePage("devices", "devices", navigation=False),
+    TablePage("vehicles", "vehicles", navigation=False),
+    TablePage("meters", "meters", navigation=False),
 )
 """The explicit list of table pages."""
 
@@ -530,7 +537,9 @@ def router(deps: Deps) -> APIRouter:
 
     def reader(reading: Reading, language: str) -> Reader:
         async def run(name: str, parameters: Mapping[str, object], limit: int) -> list[dict[str, Any]]:
-            key = ("query", name, tuple(sorted((k, str(v)) for k, v in parameters.items())), limit, reading.scope)
+            # Without ``now``, which is another one at every asking.
+            given = tuple(sorted((k, str(v)) for k, v in parameters.items() if k != "now"))
+            key = ("query", name, given, limit, reading.scope)
 
             async def make() -> list[dict[str, Any]]:
                 page = await deps.run_query(deps.warehouse, deps.queries[name], reading.scope, parameters, None, limit)
@@ -670,6 +679,7 @@ def router(deps: Deps) -> APIRouter:
                 (Link(f"/events/{family.type}", family.title.in_language(language)), family.type)
                 for family in deps.catalog.families.values()
             ],
+            registry=[Link(page.path, page_text(f"nav.{page.name}", language)) for page in PAGES if not page.navigation],
             licences=[Link(site.static_url(name), name.removeprefix("vendor/")) for name in licences],
         )
 
@@ -769,13 +779,19 @@ FAMILY_OF: Final = {
     "stocks": "stock.moved",
     "warnings": "warning.raised",
     "quarantine": "event.refused",
+    "enterprises": "enterprise.registered",
+    "sites": "site.registered",
+    "districts": "district.registered",
+    "devices": "device.registered",
+    "vehicles": "vehicle.registered",
 }
 """Query to the family whose labels and code lists its columns carry."""
 
 
 def json_url(declared: TablePage, family: Family | None, offered: Sequence[QueryParameter], values: Mapping[str, str]) -> str:
     """The same rows from the API; times as epoch milliseconds."""
-    base = f"/v1/events/{family.type}" if family else f"/v1/{declared.query}"
+    paths = {read.query: read.path for read in READS}
+    base = f"/v1/events/{family.type}" if family else paths[declared.query]
     query: list[tuple[str, str]] = []
     for parameter in offered:
         try:
@@ -810,6 +826,8 @@ class Item:
     payload: str
     binary: bool
     code: str
+    faults: tuple[tuple[str, str, str], ...]
+    """Pointer, label and fault of each field."""
 
 
 def payload_text(payload: bytes) -> tuple[str, bool]:
@@ -822,6 +840,22 @@ def payload_text(payload: bytes) -> tuple[str, bool]:
         return orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2).decode(), False
     except orjson.JSONDecodeError:
         return text, False
+
+
+def field_faults(parameters: Mapping[str, str], family: Family | None, language: str) -> tuple[tuple[str, str, str], ...]:
+    """Faults of fields, which the parameters of ``data-invalid`` hold as JSON pointer (RFC 6901) to code."""
+    faults = []
+    for pointer, code in sorted(parameters.items()):
+        if pointer.startswith("/"):
+            member = pointer.removeprefix("/data/").split("/")[0]
+            label = family_label(family, member, language) if family and pointer.startswith("/data/") else None
+            key = f"fault.{code}"
+            if key in TEXTS:
+                words = page_text(key, language)
+            else:
+                words = FIELD_FAULTS[code].in_language(language) if code in FIELD_FAULTS else code
+            faults.append((pointer, label or member, words))
+    return tuple(faults)
 
 
 def quarantine_item(row: Mapping[str, Any], deps: Deps, language: str) -> Item:
@@ -854,4 +888,5 @@ def quarantine_item(row: Mapping[str, Any], deps: Deps, language: str) -> Item:
         payload=shown,
         binary=binary,
         code=code,
+        faults=field_faults(dict(row["parameters"] or {}), family, language),
     )

@@ -137,18 +137,34 @@ async def _open_warnings(reader: Reader) -> list[Row]:
 SILENCE_CODE: Final = "device-silent"
 
 
+async def _day_of_flows(reader: Reader) -> list[Row]:
+    """Flow panes of the last 24 hours by hour, district, commodity and direction: one question for three panels.
+
+    Midnight in Asia/Shanghai is never before it, so today's sums lie in it too.
+    """
+    parameters = {"from": _first_hour(reader.now_ms), "group": "hour,division,commodity,direction"}
+    return await reader.run("flows", parameters, 10_000)
+
+
+def _first_hour(now_ms: int) -> int:
+    return now_ms - now_ms % HOUR_MS - (HOURS - 1) * HOUR_MS
+
+
+def _add(held: list[int | None], index: int, kilograms: int) -> None:
+    held[index] = (held[index] or 0) + kilograms
+
+
 async def overview(reader: Reader, names: Names, wish: str) -> Document:
     """The figures of today (Asia/Shanghai), open warnings, devices and up to when the data reaches."""
     row = await _overview_row(reader)
     warnings = await _open_warnings(reader)
-    flows = await reader.run("flows", {"from": shanghai_day_start(reader.now_ms), "group": "hour,direction"}, 1000)
     start = shanghai_day_start(reader.now_ms)
     hours = (reader.now_ms - start) // HOUR_MS + 1
     spans: dict[str, list[int | None]] = {"out": [None] * hours, "in": [None] * hours}
-    for flow in flows:
+    for flow in await _day_of_flows(reader):
         index = ((_ms(flow["start"]) or 0) - start) // HOUR_MS
         if 0 <= index < hours:
-            spans[flow["direction"]][index] = (spans[flow["direction"]][index] or 0) + int(flow["net_kg"])
+            _add(spans[flow["direction"]], index, int(flow["net_kg"]))
     devices = row.get("devices")
     silent = len({warning["subject"] for warning in warnings if warning["code"] == SILENCE_CODE})
     return {
@@ -170,31 +186,30 @@ async def overview(reader: Reader, names: Names, wish: str) -> Document:
 
 async def hours(reader: Reader, names: Names, wish: str) -> Document:
     """Net mass dispatched from sites in each of the last 24 hours, stacked by commodity; an hour without tickets is null."""
-    last = reader.now_ms - reader.now_ms % HOUR_MS
-    first = last - (HOURS - 1) * HOUR_MS
-    rows = await reader.run("flows", {"from": first, "direction": "out", "group": "hour,commodity"}, 1000)
+    first = _first_hour(reader.now_ms)
     masses: dict[str, list[int | None]] = {}
-    for row in rows:
+    for row in await _day_of_flows(reader):
         index = ((_ms(row["start"]) or 0) - first) // HOUR_MS
-        if 0 <= index < HOURS:
-            series = masses.setdefault(str(row["commodity"]), [None] * HOURS)
-            series[index] = (series[index] or 0) + int(row["net_kg"])
-    order = sorted(masses, key=_colour)
+        if row["direction"] == "out" and 0 <= index < HOURS:
+            _add(masses.setdefault(str(row["commodity"]), [None] * HOURS), index, int(row["net_kg"]))
     return {
         "known_at": await _known_at(reader),
         "hours": [first + i * HOUR_MS for i in range(HOURS)],
-        "series": [{"code": code, "name": name_of("commodity", code, reader.language), "kg": masses[code]} for code in order],
+        "series": [
+            {"code": code, "name": name_of("commodity", code, reader.language), "kg": masses[code]}
+            for code in sorted(masses, key=_colour)
+        ],
     }
 
 
 async def districts(reader: Reader, names: Names, wish: str) -> Document:
     """Received and dispatched since midnight (Asia/Shanghai) per district; a district without tickets has nulls."""
     start = shanghai_day_start(reader.now_ms)
-    rows = await reader.run("flows", {"from": start, "group": "division,direction"}, 1000)
     masses: dict[tuple[str, str], int] = {}
-    for row in rows:
-        key = (str(row["division"]), str(row["direction"]))
-        masses[key] = masses.get(key, 0) + int(row["net_kg"])
+    for row in await _day_of_flows(reader):
+        if (_ms(row["start"]) or 0) >= start:
+            key = (str(row["division"]), str(row["direction"]))
+            masses[key] = masses.get(key, 0) + int(row["net_kg"])
     shown = list(names.inside) + sorted({division for division, _ in masses} - set(names.inside))
     return {
         "known_at": await _known_at(reader),
@@ -257,7 +272,8 @@ async def load(reader: Reader, names: Names, wish: str) -> Document:
     order = sorted(meters, key=lambda m: (m.get("quantity") != "electricity", str(m["meter"])))
     known = {str(meter["meter"]): meter for meter in order}
     chosen = wish if wish in known else next(iter(known), "")
-    start = reader.now_ms - DAY_MS
+    slot_ms = LOAD_SLOT_MINUTES * 60_000
+    start = reader.now_ms - reader.now_ms % slot_ms - DAY_MS
     rows: list[Row] = []
     if chosen:
         slots = {"meter": chosen, "from": start, "slot": LOAD_SLOT_MINUTES}
@@ -366,36 +382,48 @@ PANELS: Mapping[str, PanelFunction] = {
 """``GET /screen/{panel}``. A new panel is one line here and one in the template."""
 
 
-class Shared:
-    """One making for all who ask for the same thing within ``fresh_s`` seconds; askers wait for a making under way.
+@dataclass(slots=True)
+class _Making:
+    """One making: its task, and until when (loop time) what it gave is fresh; infinite while it is under way."""
 
-    A failed making is not kept. Entries are few (panels, languages, scopes, meters); beyond ``most`` the oldest goes.
+    task: asyncio.Task[Any]
+    fresh_until: float = float("inf")
+
+
+class Shared:
+    """One making for all who ask for the same thing; askers wait for a making under way.
+
+    What was made serves for ``fresh_s`` seconds, and for as long as its making took where that is longer: a warehouse that
+    is slow is asked less often, however many look. A failed making is not kept. Entries are few (panels, languages, scopes,
+    meters); beyond ``most`` the oldest goes.
     """
 
     def __init__(self, fresh_s: float = 1.0, most: int = 256) -> None:
         self._fresh_s = fresh_s
         self._most = most
-        self._held: dict[tuple[object, ...], tuple[float, asyncio.Task[Any]]] = {}
+        self._held: dict[tuple[object, ...], _Making] = {}
 
     async def get(self, key: tuple[object, ...], make: Callable[[], Awaitable[Any]], fresh_s: float | None = None) -> Any:
-        """What ``make`` gave, at most ``fresh_s`` old. Raises what it raised."""
+        """What ``make`` gave. Raises what it raised."""
         loop = asyncio.get_running_loop()
         held = self._held.get(key)
-        if held is None or (held[1].done() and loop.time() - held[0] >= (self._fresh_s if fresh_s is None else fresh_s)):
-            task = loop.create_task(_run(make))
+        if held is None or loop.time() >= held.fresh_until:
+            began = loop.time()
+            made = _Making(loop.create_task(_run(make)))
+
+            def done(task: asyncio.Task[Any]) -> None:
+                now = loop.time()
+                made.fresh_until = now + max(self._fresh_s if fresh_s is None else fresh_s, now - began)
+                if (task.cancelled() or task.exception() is not None) and self._held.get(key) is made:
+                    del self._held[key]
+
+            made.task.add_done_callback(done)
             self._held.pop(key, None)
-            self._held[key] = (loop.time(), task)
+            self._held[key] = held = made
             while len(self._held) > self._most:
                 self._held.pop(next(iter(self._held)))
-        else:
-            task = held[1]
-        try:
-            # Shielded: one client that goes away does not take the answer from the others.
-            return await asyncio.shield(task)
-        except Exception:
-            if self._held.get(key, (0, None))[1] is task:
-                del self._held[key]
-            raise
+        # Shielded: one client that goes away does not take the answer from the others.
+        return await asyncio.shield(held.task)
 
 
 async def _run(make: Callable[[], Awaitable[Any]]) -> Any:

@@ -195,7 +195,8 @@
 
   const drawStocks = (panel, data) => {
     const most = Math.max(1, ...data.rows.map((r) => r.parts.reduce((sum, p) => sum + Math.max(0, p.kg), 0)));
-    const codes = new Map(data.rows.flatMap((r) => r.parts.map((p) => [p.code, p.name])));
+    const order = Object.keys(COLOURS);
+    const codes = new Map(data.rows.flatMap((r) => r.parts.map((p) => [p.code, p.name])).sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0])));
     const unknown = data.rows.some((r) => r.mass_kg === null);
     panel.content.querySelector(".key")?.remove();
     panel.content.querySelector(".more")?.remove();

@@ -142,6 +142,9 @@ class Recorded:
             for s, k, d, _, _ in SITES
         ] + [{"meter": "wm-p01-1", "quantity": "water", "unit": "m3", "flow": "import", "enterprise": "p01", "site": "p01", "division": "150302"}]  # fmt: skip
 
+    def vehicles(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+        return [{"plate": "蒙C12345", "kind": "combination", "axles": 6, "single_tyre": False, "tare_kg": 15_300}]
+
     def overview(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         if self.empty:
             return [
@@ -250,7 +253,7 @@ class Recorded:
 
     def quarantine(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         bodies = [
-            (b'{"specversion":"1.0","type":"weighing.measured","data":{"mass_kg":"48,920"}}', "data-invalid", "/data/mass_kg", "weighing.measured", {"detail": "int"}),
+            (b'{"specversion":"1.0","type":"weighing.measured","data":{"mass_kg":"48,920"}}', "data-invalid", "/data/mass_kg", "weighing.measured", {"count": "1", "/data/mass_kg": "field-type"}),
             (b"<xml>not json</xml>", "not-json", "", None, {}),
             (b"\xff\xfe\x00\x01", "not-utf8", "", None, {}),
         ]  # fmt: skip

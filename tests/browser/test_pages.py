@@ -79,7 +79,7 @@ def test_the_desk_says_what_why_and_shows_the_payload_as_text(visitor: Visitor, 
     page = visitor.open("/quarantine", "en")
     item = page.locator(".item").first
     expect(item).to_contain_text("weighing.measured")
-    expect(item).to_contain_text("/data/mass_kg")
+    expect(item.locator(".faults")).to_have_text("/data/mass_kg Mass (t): of a wrong type")
     item.locator("summary").click()
     expect(item.locator("pre")).to_contain_text('"mass_kg": "48,920"')
     markup = page.locator(".item").nth(1)

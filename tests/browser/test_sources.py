@@ -17,6 +17,7 @@ from api.pages import PAGES, SCRIPT_TEXTS, literal_codes
 from api.screen import PANELS
 from hengliu.events.catalog import FAMILIES
 from hengliu.reference.codes import CODES, list_of
+from hengliu.reference.problems import FIELD_FAULTS
 from projections.queries import QUERIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ def test_every_text_that_is_used_is_in_both_languages_and_none_is_unused() -> No
         assert text.en, key
         places = [sorted(re.findall(r"\{[a-z_:]+\}", text.in_language(language))) for language in LANGUAGES]
         assert places[0] == places[1], f"{key}: the languages hold different places"
-    computed = re.compile(r"^(filter|direction)\.|^(yes|no)$|^column\.text$")
+    computed = re.compile(r"^(filter|direction|fault)\.|^(yes|no)$|^column\.text$")
     unused = {
         key for key in TEXTS if key not in used and not computed.match(key) and f'"{key}"' not in inspect.getsource(pages)
     }
@@ -108,6 +109,14 @@ def test_every_warning_that_an_operator_raises_has_words() -> None:
     for path in folder.glob("*.py"):
         found |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', path.read_text(encoding="utf-8")))
     assert found - OTHER_TEXTS - set(WARNINGS) == set()
+
+
+def test_faults_of_fields_are_shown_without_open_places() -> None:
+    for code, text in FIELD_FAULTS.items():
+        shown = TEXTS.get(f"fault.{code}", text)
+        assert "{" not in shown.zh + shown.en, (
+            f"{code}: quarantine keeps no parameters of field faults; give it a text fault.{code}"
+        )
 
 
 def test_warning_sentences_have_known_places_in_both_languages() -> None:
