@@ -143,7 +143,7 @@ def simulate(
     start_ms = _start_ms(start, history_hours, now)
     pace = _speed(speed)
     until = None if days is None else start_ms + int(days * DAY_MS)
-    live_from = max(start_ms, now) if pace == 1 else None
+    live_from = max(start_ms, now) if pace is not None else None
     if until is not None and live_from is not None:
         live_from = min(live_from, until)
     try:

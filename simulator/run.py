@@ -25,7 +25,7 @@ from simulator.almanac import HOUR_MS
 from simulator.city import City, Rates
 from simulator.ledger import Ledger
 from simulator.wire import Sent
-from simulator.world import World
+from simulator.world import ROUND_MS, World
 
 __all__ = ["FeedError", "FeedReport", "Feeder", "Progress", "feed", "wall_ms"]
 
@@ -198,8 +198,9 @@ class Feeder:
             sent = self.world.advance(now)
             await self._post(client, sent, now)
             self._tell("history", now, began, first, end)
-            # A round holds about two requests' worth of events for each that may be in flight.
-            stride = min(HOUR_MS, max(1_000.0, stride * min(4.0, 2 * self._batch * self._in_flight / max(1, len(sent)))))
+            # A round holds about two requests' worth of events for each that may be in flight, and never more time than the
+            # city promises to keep apart: between devices the platform receives a round in any order.
+            stride = min(ROUND_MS, max(1_000.0, stride * min(4.0, 2 * self._batch * self._in_flight / max(1, len(sent)))))
         if self._speed is not None and (self._until is None or now < self._until):
             await self._live(client, now)
         self._tell("done", self.report.sent_until_ms, began, first, end, force=True)
@@ -231,7 +232,7 @@ class Feeder:
             target = target if self._until is None else min(target, self._until)
             if target > now:
                 # However far behind, a round stays small enough to be held and sent.
-                now = min(target, now + 10 * 60_000)
+                now = min(target, now + ROUND_MS)
                 await self._post(client, self.world.advance(now), now)
             self._tell("live", now, began, now, None)
             if now >= target:

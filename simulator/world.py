@@ -37,6 +37,9 @@ GRID_MS = 15 * MINUTE_MS
 """A run starts on a whole quarter of an hour, so that meter intervals are those of the clock."""
 FLUSH_MS = 1_500
 """A device sends what it buffered so long after its network is back."""
+ROUND_MS = 5 * MINUTE_MS
+"""A feed sends history in rounds of so much city time; within one, nothing is promised about the order between devices. A
+truck's visits to a site are further apart."""
 PRICES_FEN = {"raw": 52_000, "cleaned": 118_000, "middlings": 26_000, "slime": 18_000, "coke": 165_000, "anthracite": 93_000}
 """Opening prices, fen per tonne. Assumption: only their size is realistic."""
 HEAT_KCAL = {"raw": 5_000, "cleaned": 6_300, "middlings": 2_000, "slime": 2_400}
@@ -153,6 +156,7 @@ class _Works:
         self.counting = False
         self.waiting: list[tuple[Handler, Any]] = []
         self.flush_at = 0
+        self.offline_plates: set[str] = set()
         self.next_hold = 0
 
 
@@ -680,6 +684,11 @@ class World:
         if w.hold:
             w.waiting.append((handler, d))
             return False
+        if t < w.flush_at + ROUND_MS and d.truck.plate in w.offline_plates:
+            # What an outage held back reaches a listener in one heap, in no order between the scales. Two crossings of a truck
+            # can be paired all the same, those of two visits cannot: the second visit waits.
+            self._at(w.flush_at + ROUND_MS + d.rng.randint(MINUTE_MS, 5 * MINUTE_MS), handler, d)
+            return False
         self._capture(t, w, d, "in")
         w.inside += 1
         self._queue_scale(t + d.rng.randint(30_000, 90_000), w, d, crossing)
@@ -713,6 +722,9 @@ class World:
             data.update(commodity=d.commodity, use=d.line.use, origin=self._division(d.line.start),
                         destination=self._division(d.line.end), waybill=d.waybill)  # fmt: skip
         at = self._emit(scale, t, "weighing.measured", data)
+        assert scale.site is not None
+        if t < scale.site.flush_at:
+            scale.site.offline_plates.add(d.truck.plate)
         return shown, at
 
     def _division(self, place: str) -> str:
@@ -976,6 +988,7 @@ class World:
         w = self._odd.choice(quiet)
         back = t + self._odd.randint(35 * MINUTE_MS, 80 * MINUTE_MS)
         w.flush_at = back + FLUSH_MS
+        w.offline_plates.clear()
         at = self._report(w.scales[0], t, "network", "lost")
         supply = Supply(w.scales[0].device.id, w.scales[0].device.source, w.site.id, "network", "lost", t, at)
         self.ledger.supplies.append(supply)

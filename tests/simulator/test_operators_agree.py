@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from simulator.almanac import HOUR_MS
 from simulator.city import City, registry
 from simulator.ledger import Balance
 from simulator.wire import Sent
-from simulator.world import World
+from simulator.world import ROUND_MS, World
 from streams.kernel.operator import Batch, Operator
 from streams.kernel.reference import KEYS, REFERENCE_TABLES, Reference, Versions
 from streams.kernel.state import State, StateStore
@@ -74,8 +75,8 @@ def run_operators(operators: Sequence[Operator], rows: Sequence[Row], reference:
 
 
 def as_history(sent: Sequence[Sent]) -> list[tuple[int, Sent]]:
-    """(received, event) as when a feed loads history: rounds of a quarter of an hour, two requests at once, in seconds."""
-    rounds = sorted(sent, key=lambda s: (s.at // 900_000, s.lane % 2, s.at, s.order))
+    """(received, event) as when a feed loads history: in rounds, and in a round one partition after the other."""
+    rounds = sorted(sent, key=lambda s: (s.at // ROUND_MS, crc32(s.device.encode()) % 4, s.order))
     return [(START + HOURS * HOUR_MS + n // 50, s) for n, s in enumerate(rounds)]
 
 
@@ -109,7 +110,9 @@ def both(seed: int, size: str, history: bool = False) -> tuple[World, Balance, d
     return world, world.ledger.as_of(until, time_outs=not history), out
 
 
-CITIES = pytest.mark.parametrize(("seed", "size", "history"), [(1, "tiny", False), (2, "small", False), (2, "small", True)])
+CITIES = pytest.mark.parametrize(
+    ("seed", "size", "history"), [(1, "tiny", False), (2, "small", False), (2, "small", True), (5, "tiny", True)]
+)
 
 
 @CITIES
