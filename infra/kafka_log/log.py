@@ -18,6 +18,7 @@ from aiokafka.errors import (
     IllegalOperation,
     InvalidProducerEpoch,
     KafkaError,
+    OffsetOutOfRangeError,
     ProducerFenced,
 )
 from aiokafka.producer import sender
@@ -564,6 +565,9 @@ class KafkaReader:
                 self._positions[tp] = await self._consumer.position(kafka_tp)
         except ConsumerStoppedError as error:
             raise LogUnavailable("the reader is closed") from error
+        except OffsetOutOfRangeError as error:
+            # Never reset by itself: a position that the log does not have means that this is another log, or a cut one.
+            raise LogError(f"a position outside of what the log holds: {error.args[0]}") from error
         except KafkaError as error:
             raise LogUnavailable(f"poll: {error!r}") from error
         return slices

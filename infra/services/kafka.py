@@ -22,7 +22,7 @@ from types import TracebackType
 
 from hengliu.events.family import Text
 
-__all__ = ["KAFKA_VERSION", "MESSAGES", "KafkaService", "ServiceError", "cache_root", "fetch_kafka", "kafka_libs"]
+__all__ = ["KAFKA_VERSION", "MESSAGES", "KafkaService", "ServiceError", "cache_root", "fetch_kafka", "free_ports", "kafka_libs"]
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 did not resolve whole; the transaction behaviour that the adapter relies on was measured on 4.3.0."""

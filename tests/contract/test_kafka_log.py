@@ -144,6 +144,17 @@ async def test_records_far_ahead_of_the_clock_are_taken(kafka_bed: KafkaBed) -> 
         assert await values_of(log, tp, 2) == [b"future", b"past"]
 
 
+async def test_a_position_that_the_log_does_not_have_is_an_error(kafka_bed: KafkaBed) -> None:
+    """Not a silent jump to either end, as a consumer does by default."""
+    async with kafka_bed.open() as log:
+        tp = await make_topic(log, kafka_bed)
+        await log.append(tp.topic, 0, [record("a")])
+        reader = await log.open_reader({tp: 1000})
+        with pytest.raises(LogError, match="outside"):
+            await reader.poll(10, 10_000)
+        await reader.close()
+
+
 async def test_nobody_at_the_address_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.kafka_log.admin.CONNECT_SECONDS", 0.5)
     with pytest.raises(LogUnavailable):

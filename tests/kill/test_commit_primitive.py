@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.log_guards import STEPS
+from infra.services.kafka import KafkaService, free_ports
 from tests.contract.event_log_support import event_log_kafka
 from tests.kill.commit_primitive import Site, Worker, compare, prepare, random_kills
 from tests.kill.commit_worker import FENCED, open_log
@@ -125,3 +126,33 @@ async def test_guard_fencing_off_lets_the_zombie_double(site: Site) -> None:
     assert await _zombie(site, "--guard-off", "fencing") == 0
     outcome = await compare(site)
     assert outcome.duplicates > 0
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("log", ["kafka"])
+async def test_a_killed_broker_doubles_and_loses_nothing(site: Site, tmp_path: Path) -> None:
+    """kill -9 of the broker in mid-stream, back on its directory: what it acknowledged is there, what was open is aborted."""
+    service = KafkaService(tmp_path / "broker", port=free_ports(1)[0], heap_mb=384)
+    worker: Worker | None = None
+    try:
+        site.place = await service.start()
+        site.per_partition = 4000
+        await prepare(site)
+        worker = await Worker.start(site, "--pace-ms", "5")
+        await worker.working()
+        await service.kill()
+        await service.start()
+        before = worker.commits
+        for _ in range(5):  # a worker may wait the broker out, or give up and leave it to the next
+            status = await worker.ended()
+            if status == 0:
+                break
+            worker = await Worker.start(site)
+        assert status == 0
+        assert before * 40 < site.total
+        outcome = await compare(site)
+        assert outcome.exact, outcome
+    finally:
+        if worker is not None:
+            await worker.kill()
+        await service.stop()
