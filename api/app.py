@@ -19,6 +19,7 @@ from api.deps import Deps
 from api.pages import error_page, wants_page
 from api.pages import router as page_routes
 from api.problems import Problem, Refusal, language_of, problem_response
+from api.progress import StageOf
 from api.security import Gate
 from hengliu.ports.log import TopicPartition
 
@@ -104,6 +105,9 @@ def create_app(deps: Deps, *, pages: bool = True, **gate: Any) -> FastAPI:
     )
     if pages:
         app.include_router(page_routes(deps))
+    if not any(stage.name in ("projector", "tables") for stage in deps.monitor.stages):
+        # The projector is another process: what it has told the warehouse is watched in its place.
+        deps.monitor.watch(StageOf("tables", deps.progress.positions))
     deps.monitor.expect_ticks(
         TopicPartition(topic, partition) for topic in deps.catalog.canonical_topics() for partition in range(deps.partitions)
     )

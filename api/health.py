@@ -52,7 +52,7 @@ class Monitor:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log_
-        self._stages = stages
+        self._stages = list(stages)
         self._meters = meters
         self._stalled_s = stalled_s
         self._every_s = every_s
@@ -75,6 +75,10 @@ class Monitor:
     @property
     def stages(self) -> Sequence[Stage]:
         return self._stages
+
+    def watch(self, stage: Stage) -> None:
+        """One stage more."""
+        self._stages.append(stage)
 
     def expect_ticks(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions whose end must move every second, since intake writes its clock into them."""

@@ -75,9 +75,10 @@ async def running(
     server_limits: ServerLimits | None = None,
     *,
     intake_policy: IntakePolicy | None = None,
+    catalog: Catalog | None = None,
 ) -> AsyncIterator[Running]:
     """Everything, opened and closed in order. Devices of the demo's names are registered."""
-    catalog, clock, meters = Catalog(), SystemClock(), Meters()
+    catalog, clock, meters = catalog or Catalog(), SystemClock(), Meters()
     limits = limits or ApiLimits()
     tokens = TokenStore(path / "tokens.json", clock)
     texts = {
