@@ -42,6 +42,7 @@ from projections.table import (
     Table,
     time_column,
     transport_arrays,
+    week,
 )
 
 __all__ = ["Member", "RowMapping", "column_name", "family_table", "member_column", "members", "table_name"]
@@ -53,11 +54,11 @@ RESERVED = frozenset(
 )
 
 ORDER_BY: Mapping[str, tuple[str, ...]] = {
-    "meter.read": ("meter", "quantity", "time"),
-    "consumption.recorded": ("meter", "quantity", "start"),
+    "meter.read": (week("time"), "meter", "quantity", "time"),
+    "consumption.recorded": (week("end"), "meter", "quantity", "start"),
     "flow.summed": ("start", "enterprise"),
     "stock.moved": ("site", "commodity", "time"),
-    "vehicle.located": ("plate", "time"),
+    "vehicle.located": (week("time"), "plate", "time"),
     "event.refused": ("time",),
     "district.registered": ("division", "known_at"),
     "enterprise.registered": ("enterprise", "known_at"),
@@ -66,8 +67,10 @@ ORDER_BY: Mapping[str, tuple[str, ...]] = {
     "vehicle.registered": ("plate", "known_at"),
     "rule.published": ("rule", "known_at"),
 }
-"""Sorting keys that follow a family's own queries. Any other family has (enterprise, time): few enterprises, so a range of
-time over all of them still reads only its own granules."""
+"""Sorting keys that follow a family's own queries."""
+
+DEFAULT_ORDER = (week("time"), "enterprise", "time")
+"""Any other family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +378,7 @@ def family_table(family: Family) -> Table:
         schema=TableSchema(
             name=table_name(family.type),
             columns=mapping.columns,
-            order_by=ORDER_BY.get(family.type, ("enterprise", "time")),
+            order_by=ORDER_BY.get(family.type, DEFAULT_ORDER),
         ),
         types=frozenset({family.type}),
         topics=frozenset({family.topic}),

@@ -7,8 +7,8 @@ anywhere.
 No table is partitioned. A back-fill brings thirty years in one insert: by month that is 384 partitions, which the engine
 refuses (``max_partitions_per_insert_block`` = 100), and every partition touched is one part, so that one such insert would
 push hundreds of tokens out of the deduplication window and would not be atomic. Unpartitioned, an insert is one part: all or
-nothing, and the window counts inserts. What partitions usually give is had otherwise: the sorting key prunes by time within
-the few enterprises, and nothing is dropped by age, since everything is kept.
+nothing, and the window counts inserts. What partitions usually give is had otherwise: sorting keys begin with the week
+(``projections.table.week``), and nothing is dropped by age, since everything is kept.
 """
 
 from collections.abc import Iterable, Mapping

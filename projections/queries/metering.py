@@ -14,6 +14,7 @@ are widened to whole slots. A slot without any reading has no row: missing is no
 from hengliu.events.family import Text
 from projections.queries.parts import DIVISION, ENTERPRISE, SITE, decimal, latest, text, texts, time
 from projections.queries.query import SHANGHAI_MS, Bounds, NamedQuery, QueryParameter, ScopeColumns
+from projections.table import week
 
 __all__ = ["QUERIES"]
 
@@ -34,6 +35,9 @@ _SLOT_MS = "greatest(toInt64({p_slot:String}) * 60000, 1)"
 _FLOOR = f"(intDiv(toUnixTimestamp64Milli({{at}}) + {SHANGHAI_MS}, {_SLOT_MS}) * {_SLOT_MS} - {SHANGHAI_MS})"
 _FROM = _FLOOR.replace("{at}", "$from")
 _TO = f"(intDiv(toUnixTimestamp64Milli($to) + {SHANGHAI_MS} + {_SLOT_MS} - 1, {_SLOT_MS}) * {_SLOT_MS} - {SHANGHAI_MS})"
+
+_DAY_BEFORE = "greatest($from, toDateTime64('1900-02-01 00:00:00', 3, 'UTC')) - INTERVAL 1 DAY"
+"""At or before the slot in which ``from`` lies; its week bounds the sorting key."""
 
 LOAD_CURVES = NamedQuery(
     name="load-curves",
@@ -92,7 +96,11 @@ FROM
     ),
     scope=ScopeColumns(),
     keyset=("meter", "quantity", "flow", "unit", "start", "end"),
-    bounds=Bounds(f"toUnixTimestamp64Milli(end) > {_FROM}", f"toUnixTimestamp64Milli(start) < {_TO}", default_days=7),
+    bounds=Bounds(
+        f"toUnixTimestamp64Milli(end) > {_FROM} AND {week('end')} >= {week(_DAY_BEFORE)}",
+        f"toUnixTimestamp64Milli(start) < {_TO}",
+        default_days=7,
+    ),
 )
 """``average`` is amount over the slot's whole length in hours, cut towards zero at the sixth decimal. An interval that was
 withdrawn whole by a correction and not replaced leaves no row."""
@@ -106,11 +114,16 @@ SELECT m.meter AS meter, m.quantity AS quantity, m.unit AS unit, m.flow AS flow,
 FROM
 (
     SELECT meter, toString(quantity) AS quantity, toString(unit) AS unit, toString(flow) AS flow,
-        argMax(toString(enterprise), known_at) AS enterprise, argMax(toString(site), known_at) AS site,
-        argMax(toString(division), known_at) AS division, toNullable(min(start)) AS first, toNullable(max(end)) AS last
-    FROM consumption_recorded
-    WHERE $known
-    GROUP BY meter, quantity, unit, flow
+        toString(scope.1) AS enterprise, toString(scope.2) AS site, toString(scope.3) AS division,
+        toNullable(low) AS first, toNullable(high) AS last
+    FROM
+    (
+        SELECT meter, quantity, unit, flow, argMax((enterprise, site, division), known_at) AS scope, min(start) AS low,
+            max(end) AS high
+        FROM consumption_recorded
+        WHERE $known
+        GROUP BY meter, quantity, unit, flow
+    )
     UNION ALL
     SELECT d.device AS meter, ifNull(toString(d.quantity), '') AS quantity, '' AS unit, '' AS flow,
         toString(p.enterprise) AS enterprise, toString(d.site) AS site, toString(p.division) AS division,

@@ -5,6 +5,7 @@
 from hengliu.events.family import Text
 from projections.queries.parts import integer, latest, time
 from projections.queries.query import SHANGHAI_MS, NamedQuery, QueryParameter, ScopeColumns
+from projections.table import week
 
 __all__ = ["QUERIES"]
 
@@ -13,13 +14,16 @@ _START_MS = f"(intDiv({{p_now:Int64}} + {SHANGHAI_MS}, {_DAY}) * {_DAY} - {SHANG
 
 
 def _today(column: str) -> str:
+    """The week is implied, and repeated for the sorting keys that begin with it."""
+    start = f"fromUnixTimestamp64Milli({_START_MS}, 'UTC')"
     return (
-        f"({column} >= fromUnixTimestamp64Milli({_START_MS}, 'UTC') "
+        f"({column} >= {start} AND {week(column)} >= {week(start)} "
         f"AND {column} < fromUnixTimestamp64Milli({_START_MS} + {_DAY}, 'UTC'))"
     )
 
 
-_RECENT = f"(time >= fromUnixTimestamp64Milli({_START_MS} - 7 * {_DAY}, 'UTC'))"
+_WEEK_AGO = f"fromUnixTimestamp64Milli({_START_MS} - 7 * {_DAY}, 'UTC')"
+_RECENT = f"(time >= {_WEEK_AGO} AND {week('time')} >= {week(_WEEK_AGO)})"
 _FLOWS = f"FROM flow_summed WHERE $scope AND $known AND {_today('start')}"
 
 

@@ -34,7 +34,7 @@ import msgspec
 from hengliu.events.envelope import ms_of
 from hengliu.events.family import Text
 from hengliu.ports.warehouse import Parameter, Value, Warehouse
-from projections.table import MAX_TIME_MS, MIN_TIME_MS
+from projections.table import MAX_TIME_MS, MIN_TIME_MS, week
 
 __all__ = [
     "AS_OF",
@@ -139,11 +139,11 @@ class Bounds:
     """``from`` and ``to`` of a query: half-open, ``from <= t < to``.
 
     ``default_days``: without ``from``, so many days before ``to`` or now; None: since always. Big tables are never read whole
-    by an omission.
+    by an omission. The weeks are implied by the times, and repeated for the sorting key (``table.week``).
     """
 
-    lower: str = "time >= $from"
-    upper: str = "time < $to"
+    lower: str = f"time >= $from AND {week('time')} >= {week('$from')}"
+    upper: str = f"time < $to AND {week('time')} <= {week('$to')}"
     default_days: int | None = 7
     slot: str = "filters"
 

@@ -1,5 +1,6 @@
 """Every named query on both engines, with answers computed by hand."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -13,6 +14,7 @@ from hengliu.rights import Scope
 from projections.catalog import tables
 from projections.migrate import migrate
 from projections.queries import ERRORS, QUERIES, NamedQuery, QueryError, ScopeColumns, family_query, run_query
+from projections.table import MAX_TIME_MS, MIN_TIME_MS
 from tests.contract.warehouse_support import Engine
 from tests.projections.support import HOUR, T0, event, put, weighing
 
@@ -159,6 +161,18 @@ async def test_without_now_the_engine_s_clock_bounds(warehouse: Warehouse) -> No
     page = await run_query(warehouse, QUERIES["weighings"], ALL, {})
     assert page.rows == []
     assert len((await run_query(warehouse, QUERIES["weighings"], ALL, {"from": "2000-01-01"})).rows) == 1
+
+
+async def test_times_at_both_ends_of_the_calendar_are_found(warehouse: Warehouse) -> None:
+    """The weeks of the sorting key stay in order from 1900 to 2299."""
+    moments = [MIN_TIME_MS, MIN_TIME_MS + 40 * DAY, -1, 0, T0, MAX_TIME_MS - 40 * DAY, MAX_TIME_MS - 1]
+    await put(warehouse, [weighing(i, t, received=T0) for i, t in enumerate(moments)])
+    for i, moment in enumerate(moments):
+        found = await ask(warehouse, "weighings", from_=moment, to=moment + 1)
+        assert [r["id"] for r in found] == [str(i)]
+        assert len(await ask(warehouse, "weighings", from_=moment)) == len(moments) - i
+    await put(warehouse, [consumption("1", T0, T0 + HOUR, "1", meter="m")])
+    assert len(await ask(warehouse, "load-curves", from_=MIN_TIME_MS, slot=60)) == 1
 
 
 async def test_as_of_shows_what_was_known(warehouse: Warehouse) -> None:
@@ -535,3 +549,25 @@ async def test_limits(nowhere: Warehouse) -> None:
 
 def test_every_error_has_both_languages() -> None:
     assert all(text.zh and text.en and text.zh != text.en for text in ERRORS.values())
+
+
+async def test_a_week_of_a_year_is_read_alone(warehouse: Warehouse) -> None:
+    """The sorting key's week prunes: of a year's granules a query of the last days reads a few."""
+    await warehouse.execute(
+        "INSERT INTO weighing_measured (id, source, time, known_at, enterprise, plate, mass_kg) SELECT toString(number), 's', "
+        f"fromUnixTimestamp64Milli({T0} - number * 78840, 'UTC') AS t, t, toString(number % 50), 'p', 1 FROM numbers(400000)"
+    )
+    asked: list[tuple[str, Any]] = []
+
+    class Listening:
+        async def query(self, sql: str, parameters: Any = None) -> Any:
+            asked.append((sql, parameters))
+            return await warehouse.query(sql, parameters)
+
+    page = await run_query(cast("Warehouse", Listening()), QUERIES["weighings"], ALL, {"now": T0})
+    assert len(page.rows) == 100
+    sql, parameters = asked[0]
+    plan = await warehouse.query("EXPLAIN indexes = 1 " + sql, parameters)
+    read, of = re.findall(r"Granules: (\d+)/(\d+)", "\n".join(str(row[0]) for row in plan.rows))[0]
+    assert int(of) > 40
+    assert int(read) <= 4
