@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from hengliu.ports.log import TopicPartition
 from hengliu.ports.warehouse import Warehouse, WarehouseError
 from projections.family_table import table_name
 
-__all__ = ["Projector", "ProjectorProgress", "StageOf", "StageProgress", "WarehousePositions", "event_tables"]
+__all__ = ["Projector", "ProjectorProgress", "StageOf", "StageProgress", "WarehousePositions", "events_in_tables"]
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +45,14 @@ class StageOf:
 class ProjectorProgress:
     """Progress of a projector in this process: its own waits, woken by its flushes."""
 
-    def __init__(self, projector: Projector, events: Collection[str] | None = None) -> None:
-        """``events``: tables whose rows are accepted events, one each; None: all tables."""
+    def __init__(self, projector: Projector) -> None:
         self._projector = projector
-        self._events = events
         self._flushes = 0
-        self.processed = 0
-        """Accepted events that have become rows since this process started."""
         self._flushed = asyncio.Event()
         projector.subscribe(self._on_flush)
 
     def _on_flush(self, flush: Any) -> None:
         self._flushes += 1
-        self.processed += sum(
-            rows.num_rows for table, rows in flush.data.items() if self._events is None or table in self._events
-        )
         self._flushed.set()
 
     def positions(self) -> Mapping[TopicPartition, int]:
@@ -76,9 +69,20 @@ class ProjectorProgress:
         return self._flushes
 
 
-def event_tables(catalog: Catalog) -> frozenset[str]:
-    """Tables that hold accepted events, a row each."""
-    return frozenset(table_name(f.type) for f in catalog.families.values() if f.writer is not Writer.OPERATOR)
+async def events_in_tables(warehouse: Warehouse, catalog: Catalog) -> int:
+    """How many accepted events are in the tables, ever: each is one row of its family's table.
+
+    The engine's own bookkeeping of rows, so it costs the same however many there are. Raises WarehouseError.
+    """
+    names = [table_name(f.type) for f in catalog.families.values() if f.writer is not Writer.OPERATOR]
+    result = await warehouse.query(
+        "SELECT toInt64(sum(ifNull(total_rows, 0))) AS events FROM system.tables"
+        " WHERE database = currentDatabase() AND name IN {names:Array(String)}",
+        {"names": names},
+    )
+    count = result.rows[0][0]
+    assert isinstance(count, int)
+    return count
 
 
 class StageProgress:

@@ -9,9 +9,11 @@ from starlette.responses import Response
 from api.access import deps_of, reading_scope, require_reader
 from api.encode import json_response
 from api.problems import Problem, Refusal
+from api.progress import events_in_tables
 from hengliu.events.envelope import iso_ms
 from hengliu.metrics import CONTENT_TYPE
 from hengliu.ports.log import LogError
+from hengliu.ports.warehouse import WarehouseError
 
 __all__ = ["get_healthz", "get_metrics", "get_readyz", "get_snapshot", "get_stats"]
 
@@ -44,8 +46,11 @@ async def get_metrics(request: Request) -> Response:
 
 
 async def get_stats(request: Request) -> Response:
-    """Counts since this process started, and where every partition stands: its end, what each stage has committed, and up to
-    where it is in the tables. ``processed`` is null where the projector is another process."""
+    """Counts, and where every partition stands: its end, what each stage has committed, up to where it is in the tables.
+
+    ``accepted``, ``duplicate`` and ``refused`` count since this process started; ``processed`` is all accepted events that are
+    in the tables, ever.
+    """
     require_reader(request)
     deps = deps_of(request)
     counts = deps.intake.counts
@@ -54,9 +59,10 @@ async def get_stats(request: Request) -> Response:
     # Ends after commits, so that nothing seems to be ahead of the log.
     topics = sorted({tp for positions in (tables, *committed.values()) for tp in positions})
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             ends = await deps.log.end_positions(topics)
-    except (LogError, TimeoutError) as error:
+            processed = await events_in_tables(deps.warehouse, deps.catalog)
+    except (LogError, WarehouseError, TimeoutError) as error:
         raise Refusal(Problem("reading-unavailable", {"seconds": "2"}), retry_after_s=2) from error
     partitions: list[dict[str, Any]] = [
         {
@@ -75,7 +81,7 @@ async def get_stats(request: Request) -> Response:
                 "accepted": counts.accepted,
                 "duplicate": counts.duplicate,
                 "refused": counts.refused.total(),
-                "processed": getattr(deps.progress, "processed", None),
+                "processed": processed,
             },
             "refused_by_reason": dict(counts.refused),
             "unauthenticated": counts.unauthenticated,

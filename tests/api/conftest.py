@@ -19,7 +19,7 @@ from api.app import create_app
 from api.deps import ApiLimits, Deps
 from api.health import Monitor
 from api.live import Hub, Panel
-from api.progress import ProjectorProgress, StageOf, event_tables
+from api.progress import ProjectorProgress, StageOf
 from api.server import ApiServer, ServerLimits
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
@@ -113,7 +113,7 @@ async def running(
         projector = Projector(
             log, warehouse, declared, PARTITIONS, clock, policy=Policy(flush_ms=50, small_wait_ms=50, inserts_per_second=50)
         )
-        progress = ProjectorProgress(projector, event_tables(catalog))
+        progress = ProjectorProgress(projector)
         stages = [StageOf("projector", projector.progress)]
 
         async def run_panel(panel: Panel, now_ms: int) -> list[dict[str, Any]]:
