@@ -61,7 +61,7 @@ TRANSACTION_TIMEOUT_MS = 10_000
 milliseconds. (COMMIT.md 1.3)"""
 CALL_SECONDS = 25.0
 """Any call that did not end by then raises LogUnavailable. Just-created topics were seen to take 5 s (COMMIT.md 1.1)."""
-RETRY_MS = 20
+RETRY_MS = 50
 """The client's default of 100 ms is what a new session would wait while its coordinator ends the predecessor's transaction."""
 MARKER_SECONDS = 0.002
 """How long a producer waits when the broker is still writing the markers of its last transaction. With the client's 20 ms one
@@ -334,7 +334,6 @@ class KafkaLog:
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             fetch_max_wait_ms=500,
             request_timeout_ms=20_000,
-            retry_backoff_ms=RETRY_MS,
         )
 
     @contextlib.asynccontextmanager

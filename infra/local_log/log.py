@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -292,15 +292,21 @@ class LocalLog:
     # -- following another process -----------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """See what another process committed since the last look."""
+        """See what another process committed since the last look: new topics, and the ends of what readers here watch."""
         assert self._watch is not None
         version = self._watch.pragma("data_version")
         if version == self._seen_version:
             return
         self._seen_version = version
-        self._specs, self._ids = load_topics(self._watch)
-        ends = {i: end_of(self._watch, i) for i in self._ids.values()}
-        self._publish({i: end for i, end in ends.items() if self._ends.get(i) != end})
+        topics = self._watch.execute("SELECT count(*) FROM topic").fetchall()[0][0]
+        if topics != len(self._specs):
+            self._specs, self._ids = load_topics(self._watch)
+        self._look_at(self._watchers)
+
+    def _look_at(self, partition_ids: Iterable[int]) -> None:
+        assert self._watch is not None
+        ends = {i: end_of(self._watch, i) for i in partition_ids}
+        self._publish({i: end for i, end in ends.items() if self._ends.get(i, 0) != end})
 
     async def _follow(self) -> None:
         while True:
@@ -366,9 +372,10 @@ class LocalLog:
         return found[0] if found else Slice(tp.topic, tp.partition, start, end, [], [], [], [])
 
     async def end_positions(self, tps: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        ids = {tp: self._partition_id(tp) for tp in tps}
         if self._watch is not None:
-            self._look()
-        return {tp: self._ends.get(self._partition_id(tp), 0) for tp in tps}
+            self._look_at(ids.values())
+        return {tp: self._ends.get(i, 0) for tp, i in ids.items()}
 
 
 class LocalTaskSession:
@@ -433,6 +440,8 @@ class LocalReader:
         self._ready: dict[TopicPartition, None] = dict.fromkeys(positions)
         for i in self._tp_of:
             log._watchers.setdefault(i, set()).add(self)
+        if log._watch is not None:
+            log._look_at(self._tp_of)
 
     def _advanced(self, partition_id: int) -> None:
         self._ready[self._tp_of[partition_id]] = None
@@ -512,7 +521,10 @@ class LocalReader:
         self._closed = True
         self._event.set()
         for i in self._tp_of:
-            self._log._watchers.get(i, set()).discard(self)
+            watchers = self._log._watchers.get(i, set())
+            watchers.discard(self)
+            if not watchers:
+                self._log._watchers.pop(i, None)
 
 
 def _answer(done: asyncio.Future[Any], result: Any) -> None:

@@ -283,7 +283,9 @@ class KafkaService:
     async def _format(self, java: str, libs: Path) -> None:
         if (self._directory / "data" / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = "-"
+        while cluster.startswith("-"):  # one in 64 would be taken for an option
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = await asyncio.create_subprocess_exec(
             *self._java(java, libs, 128),
             "kafka.tools.StorageTool",

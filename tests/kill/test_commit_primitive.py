@@ -129,6 +129,8 @@ async def test_guard_fencing_off_lets_the_zombie_double(site: Site) -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("log", ["kafka"])
 async def test_a_killed_broker_doubles_and_loses_nothing(site: Site, tmp_path: Path) -> None:
     """kill -9 of the broker in mid-stream, back on its directory: what it acknowledged is there, what was open is aborted."""
