@@ -22,7 +22,7 @@ T0 = 1_772_330_400_000
 """2026-03-01T02:00:00Z, ten in the morning of a Sunday in Shanghai."""
 HOUR = 3_600_000
 
-FAST = Policy(flush_ms=1, small_wait_ms=5, small_rows=1, inserts_per_second=1000, idle_commit_ms=10)
+FAST = Policy(flush_ms=1, small_wait_ms=5, small_rows=1, inserts_per_second=1000, idle_commit_ms=10, position_ms=10)
 """No waiting: what a test writes is due at once."""
 
 
