@@ -203,6 +203,7 @@ class Feeder:
             stride = min(ROUND_MS, max(1_000.0, stride * min(4.0, 2 * self._batch * self._in_flight / max(1, len(sent)))))
         if self._speed is not None and (self._until is None or now < self._until):
             await self._live(client, now)
+        self._remember()
         self._tell("done", self.report.sent_until_ms, began, first, end, force=True)
 
     async def _skip(self, to: int) -> int:
@@ -252,8 +253,12 @@ class Feeder:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         self.report.sent_until_ms = now
-        if self._position is not None and events:
-            _write_position(self._position, self._city, self._start, now, self.report.events)
+        if events:
+            self._remember()
+
+    def _remember(self) -> None:
+        if self._position is not None:
+            _write_position(self._position, self._city, self._start, self.report.sent_until_ms, self.report.events)
 
     async def _post_lane(self, client: httpx.AsyncClient, lane: Sequence[Sent]) -> None:
         for first in range(0, len(lane), self._batch):

@@ -37,9 +37,9 @@ GRID_MS = 15 * MINUTE_MS
 """A run starts on a whole quarter of an hour, so that meter intervals are those of the clock."""
 FLUSH_MS = 1_500
 """A device sends what it buffered so long after its network is back."""
-ROUND_MS = 5 * MINUTE_MS
+ROUND_MS = 15 * MINUTE_MS
 """A feed sends history in rounds of so much city time; within one, nothing is promised about the order between devices. A
-truck's visits to a site are further apart."""
+truck's visits to one site are further apart, so its crossings can be paired in whatever order a round is received."""
 PRICES_FEN = {"raw": 52_000, "cleaned": 118_000, "middlings": 26_000, "slime": 18_000, "coke": 165_000, "anthracite": 93_000}
 """Opening prices, fen per tonne. Assumption: only their size is realistic."""
 HEAT_KCAL = {"raw": 5_000, "cleaned": 6_300, "middlings": 2_000, "slime": 2_400}
@@ -163,8 +163,8 @@ class _Works:
 class _Driver:
     """A truck at work."""
 
-    __slots__ = ("burn_kg", "commodity", "dev", "fuel_kg", "line", "load", "overload", "place", "repeat", "rng", "since",
-                 "tare_at", "tare_shown", "target", "truck", "waybill", "work")  # fmt: skip
+    __slots__ = ("burn_kg", "commodity", "dev", "fuel_kg", "left", "left_at", "line", "load", "overload", "place", "repeat",
+                 "rng", "since", "tare_at", "tare_shown", "target", "truck", "waybill", "work")  # fmt: skip
 
     def __init__(self, truck: Truck, dev: _Dev, rng: random.Random) -> None:
         self.truck = truck
@@ -183,6 +183,8 @@ class _Driver:
         self.waybill = ""
         self.since = 0
         self.work: dict[int, bool] = {}
+        self.left = ""
+        self.left_at = 0
 
     @property
     def empty_kg(self) -> int:
@@ -641,9 +643,7 @@ class World:
         way = self.city.roads.way(d.place, to)
         self._moved(d, t, d.place)
         if d.place == to:
-            # It loads where it has just unloaded. The driver fetches the new slip first: a second empty weighing within ten
-            # minutes would be a repetition of the first.
-            self._at(t + d.rng.randint(12, 20) * MINUTE_MS, arrive, d)
+            self._at(t + MINUTE_MS, arrive, d)  # it loads where it has just unloaded, and waits at the gate (_enter)
             return
         laden = d.load > 0
         kmh = d.rng.randint(38, 50) if laden else d.rng.randint(48, 66)
@@ -680,9 +680,16 @@ class World:
                                                  "confidence_percent": 90 + d.rng.randrange(10)})  # fmt: skip
 
     def _enter(self, t: int, w: _Works, d: _Driver, handler: Handler, crossing: Handler) -> bool:
-        """Through the gate and into the queue of a scale; False: the gate is closed and the truck waits."""
+        """Through the gate and into the queue of a scale; False: the gate is closed to this truck for now, and it waits.
+
+        A truck that was here less than ``ROUND_MS`` ago waits: its visits must be told apart however they are received (and an
+        empty weighing within ten minutes of the last one would be a repetition of it).
+        """
         if w.hold:
             w.waiting.append((handler, d))
+            return False
+        if d.left == w.site.id and t < d.left_at + ROUND_MS:
+            self._at(d.left_at + ROUND_MS + d.rng.randint(MINUTE_MS, 5 * MINUTE_MS), handler, d)
             return False
         if t < w.flush_at + ROUND_MS and d.truck.plate in w.offline_plates:
             # What an outage held back reaches a listener in one heap, in no order between the scales. Two crossings of a truck
@@ -803,6 +810,7 @@ class World:
         if d.overload:
             self._plant("overload", d.truck.plate, scale, t, t, "one overload warning a ticket, also where it unloads",
                         mass_kg=gross, limit_kg=d.truck.limit_kg, waybill=d.waybill)  # fmt: skip
+        d.left, d.left_at = w.site.id, t
         self._ticket(w, d, "out", (gross, t), (d.tare_shown, d.tare_at), at)
         w.inside -= 1
         self._at(t + 90_000, self._leave_laden, d)
@@ -857,7 +865,9 @@ class World:
         if self._may_stay_heavy(t, w, d) and self._missing.now():
             self._never_weighed_empty(t, w, d, scale, at)
             return
-        self._use_loader(t, w, d, (5, 11), self._unload)
+        # After a repetition the truck is held until the second reading cannot be overtaken by the tare.
+        free = max(t, w.flush_at) + ROUND_MS if d.repeat else t
+        self._use_loader(free, w, d, (5, 11), self._unload)
 
     @staticmethod
     def _may_stay_heavy(t: int, w: _Works, d: _Driver) -> bool:
@@ -883,6 +893,7 @@ class World:
         assert d.line is not None
         w = self.works[d.line.end]
         tare, at = self._weigh(t, scale, d)
+        d.left, d.left_at = w.site.id, t
         self._ticket(w, d, "in", (d.tare_shown, d.tare_at), (tare, t), at)
         w.inside -= 1
         self._at(t + 90_000, self._leave_empty, (d, w))
