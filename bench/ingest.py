@@ -212,7 +212,9 @@ async def run(counts: dict[int, int], connections: int, folder: Path) -> dict[st
         for batch, count in counts.items():
             media_type = "application/cloudevents+json" if batch == 1 else "application/cloudevents-batch+json"
             sent = bodies(events(count, f"http-{batch}-{time.time_ns()}"), batch)
+            floor_cpu = await ask("cpu")
             floor_s, _ = await send_all(floor, token, sent, media_type, connections)
+            floor_cpu = await ask("cpu") - floor_cpu
             cpu = await ask("cpu")
             seconds, latencies = await send_all(api, token, sent, media_type, connections)
             cpu = await ask("cpu") - cpu
@@ -226,6 +228,7 @@ async def run(counts: dict[int, int], connections: int, folder: Path) -> dict[st
                     "server_cpu_us_per_event": round(cpu / count * 1e6, 1),
                     "p50_ms": round(latencies[len(latencies) // 2] * 1000, 2),
                     "p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1000, 2),
+                    "http_alone_cpu_us_per_request": round(floor_cpu / len(sent) * 1e6, 1),
                     "limit_http_alone_events_per_s": round(count / floor_s),
                     "limit_intake_alone_events_per_s": round(count / intake_s),
                 }
