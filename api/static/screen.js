@@ -67,7 +67,7 @@
   /* Charts */
   const charts = new Map();
   const sans = getComputedStyle(document.body).fontFamily;
-  const INK = "#a9b8ce", LINE = "#1e2b3f", STRONG = "#eaf0f9";
+  const INK = "#a9b8ce", LINE = "#1e2b3f";
   const chart = (panel) => {
     if (!window.echarts) return null;
     if (!charts.has(panel.name)) {
@@ -78,13 +78,14 @@
     }
     return charts.get(panel.name);
   };
-  /* ECharts' HTML tooltip writes style attributes, which the Content-Security-Policy refuses; rich text is drawn on the canvas. */
-  const tooltip = (formatter) => ({
-    trigger: "axis", renderMode: "richText", confine: true, backgroundColor: "#16243af2", borderColor: "#31445f", borderWidth: 1, padding: [9, 12],
-    textStyle: { color: STRONG, fontFamily: sans, fontSize: 12.5, lineHeight: 19, rich: { quiet: { color: INK, fontFamily: sans, fontSize: 12, lineHeight: 20 }, strong: { color: STRONG, fontFamily: sans, fontWeight: "bold", fontSize: 12.5, lineHeight: 20 } } },
-    axisPointer: { type: "line", lineStyle: { color: "#6b83a6", width: 1, type: "solid" }, shadowStyle: { color: "#ffffff0a" } },
-    formatter,
+  /* A formatter gives a node, never markup: text from devices is not parsed, and no style attribute meets the
+     Content-Security-Policy (ECharts sets its own through the object model). */
+  const tooltip = (formatter, pointer) => ({
+    trigger: "axis", confine: true, className: "tip", backgroundColor: "#16243af7", borderColor: "#31445f", borderWidth: 1, padding: 0,
+    transitionDuration: still ? 0 : 0.15, axisPointer: pointer, formatter,
   });
+  const tip = (head, rows) => el("div", { class: "tip-body" }, el("p", { class: "tip-head" }, head),
+    ...rows.map(([colour, name, value]) => el("p", { class: "tip-row" }, colour ? el("i", { colour }) : null, el("span", {}, name), el("b", {}, value))));
   const axisText = { color: INK, fontFamily: sans, fontSize: 11.5 };
   const base = { animation: !still, animationDuration: 500, animationDurationUpdate: 500, textStyle: { fontFamily: sans }, grid: { left: 4, right: 10, top: 34, bottom: 2, containLabel: true } };
 
@@ -100,12 +101,13 @@
       ...base,
       color: data.series.map((s) => COLOURS[s.code] ?? COLOURS.other),
       legend: { top: 0, left: 0, icon: "roundRect", itemWidth: 10, itemHeight: 10, itemGap: 16, textStyle: { ...axisText, fontSize: 12 }, inactiveColor: "#4a5a72", type: "scroll", pageIconColor: INK, pageTextStyle: { color: INK } },
-      tooltip: { ...tooltip((items) => {
+      tooltip: tooltip((items) => {
         const start = data.hours[items[0].dataIndex];
-        const lines = items.filter((i) => i.value !== null && i.value !== undefined && i.value !== "-").reverse().map((i) => `${i.marker} ${i.seriesName}  {strong|${tonnes(i.value)}} ${texts["unit.t"]}`);
-        const sum = items.reduce((a, i) => a + (typeof i.value === "number" ? i.value : 0), 0);
-        return [`{quiet|${dayText(start)} ${hourText(start)} – ${hourText(start + 3600000)}}`, ...(lines.length ? lines : [`{quiet|${texts["empty.hour"]}}`]), ...(lines.length > 1 ? [`{quiet|${texts["total"]}}  {strong|${tonnes(sum)}} ${texts["unit.t"]}`] : [])].join("\n");
-      }), axisPointer: { type: "shadow", shadowStyle: { color: "#ffffff0d" } } },
+        const shown = items.filter((i) => typeof i.value === "number").reverse();
+        const rows = shown.map((i) => [i.color, i.seriesName, `${tonnes(i.value)} ${texts["unit.t"]}`]);
+        if (shown.length > 1) rows.push([null, texts["total"], `${tonnes(shown.reduce((a, i) => a + i.value, 0))} ${texts["unit.t"]}`]);
+        return tip(`${dayText(start)} ${hourText(start)}–${hourText(start + 3600000)}`, rows.length ? rows : [[null, texts["empty.hour"], ""]]);
+      }, { type: "shadow", shadowStyle: { color: "#ffffff0d" } }),
       xAxis: { type: "category", data: data.hours.map(hourText), axisLine: { lineStyle: { color: "#33445d" } }, axisTick: { show: false }, axisLabel: { ...axisText, interval: (i) => i % 3 === data.hours.length % 3, hideOverlap: true } },
       yAxis: { type: "value", splitNumber: 4, splitLine: { lineStyle: { color: LINE } }, axisLabel: { ...axisText, formatter: axisTonnes } },
       series: data.series.map((s) => ({
@@ -151,8 +153,8 @@
       color: ["#5cc8f2"],
       tooltip: tooltip((items) => {
         const point = items[0]?.data?.[2];
-        return point ? `{quiet|${dayText(point[0])} ${hourText(point[0])} – ${hourText(point[1])}}\n{strong|${decimal(point[2])}} ${data.unit}` : "";
-      }),
+        return point ? tip(`${dayText(point[0])} ${hourText(point[0])}–${hourText(point[1])}`, [["#5cc8f2", data.name, `${decimal(point[2])} ${data.unit}`]]) : "";
+      }, { type: "line", lineStyle: { color: "#6b83a6", width: 1, type: "solid" } }),
       xAxis: { type: "time", min: data.from, max: data.to, minInterval: 3600000, splitNumber: 6, axisLine: { lineStyle: { color: "#33445d" } }, axisTick: { show: false }, splitLine: { show: false }, axisLabel: { ...axisText, formatter: (ms) => hourText(ms), hideOverlap: true } },
       yAxis: { type: "value", name: data.unit, nameTextStyle: { ...axisText, align: "right", padding: [0, 4, 0, 0] }, nameGap: 9, scale: false, splitNumber: 4, splitLine: { lineStyle: { color: LINE } }, axisLabel: { ...axisText, formatter: (v) => grouped.format(v) } },
       series: [{

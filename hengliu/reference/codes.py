@@ -37,8 +37,8 @@ USE: Mapping[str, Text] = {
 }
 
 DIRECTION: Mapping[str, Text] = {
-    "in": Text("调入", "In"),
-    "out": Text("调出", "Out"),
+    "in": Text("收入", "Received"),
+    "out": Text("发出", "Dispatched"),
 }
 
 CITY: Mapping[str, Text] = {

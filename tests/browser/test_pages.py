@@ -3,10 +3,13 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from api.pages import PAGES
-from hengliu.events.catalog import FAMILIES
+from hengliu.events import topics
+from hengliu.events.catalog import FAMILIES, Catalog
+from hengliu.events.families.common import labelled
+from hengliu.events.family import EventData, Family, Text
 from tests.browser.conftest import PHONE, WIDE, Stage, Visitor
 
 pytestmark = pytest.mark.browser
@@ -34,6 +37,28 @@ def test_every_family_has_a_page_with_its_labels(visitor: Visitor) -> None:
             assert label in heads, f"{family.type}: no column {label} in {heads}"
 
 
+class RailLoaded(EventData):
+    """A family that only this test knows."""
+
+    wagon: str = labelled("车号", "Wagon")
+    load_kg: int = labelled("装载（千克）", "Load (kg)")
+
+
+RAIL = Family("rail.loaded", Text("装车", "Rail loading"), RailLoaded, topics.WEIGHING, example_source="urn:dev:org:32473-x")
+
+
+def test_a_family_that_is_declared_elsewhere_has_its_page(chromium: Browser) -> None:
+    with Stage(catalog=Catalog().extended(RAIL)) as other:
+        page = chromium.new_page()
+        page.goto(f"{other.address}/events/rail.loaded?lang=en")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Rail loading")
+        expect(page.locator("thead th").nth(1)).to_have_text("Wagon")
+        expect(page.locator("thead th").nth(2)).to_have_text("Load (t)")
+        page.goto(f"{other.address}/about?lang=zh")
+        expect(page.get_by_role("link", name="装车")).to_be_visible()
+        page.close()
+
+
 def _labels(data: type) -> list[str]:
     return [field.json_schema_extra["x-title-en"] for field in data.model_fields.values()]  # type: ignore[attr-defined]
 
@@ -43,7 +68,7 @@ def test_a_filter_is_applied_without_a_reload_and_stands_in_the_address(visitor:
     page.evaluate("window.stayed = true")
     page.get_by_label("Direction").first.select_option("in")
     expect(page).to_have_url(re.compile("direction=in"))
-    expect(page.locator("#rows td").filter(has_text=re.compile("^Out$"))).to_have_count(0)
+    expect(page.locator("#rows td").filter(has_text=re.compile("^Dispatched$"))).to_have_count(0)
     assert page.evaluate("window.stayed") is True
     page.get_by_role("checkbox", name="Enterprise").uncheck()
     expect(page.locator("thead th").filter(has_text="Enterprise")).to_have_count(0)

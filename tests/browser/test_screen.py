@@ -80,6 +80,19 @@ def test_a_bar_leads_to_its_tickets(visitor: Visitor) -> None:
     expect(page.get_by_label("Commodity")).to_have_value("raw")
 
 
+def test_pointing_at_a_bar_tells_its_parts(visitor: Visitor) -> None:
+    """ECharts writes its tooltip into the page: under the Content-Security-Policy, without a console error."""
+    page = visitor.open("/", "en")
+    wait_full(page)
+    chart = page.locator("#panel-hours [data-chart]")
+    box = chart.bounding_box()
+    assert box is not None
+    chart.hover(position={"x": box["width"] * 0.55, "y": box["height"] * 0.6})
+    expect(page.locator(".tip-row").filter(has_text="Raw coal")).to_contain_text(re.compile(r"\d\.\d{3} t$"))
+    page.locator("#panel-load [data-chart]").hover()
+    expect(page.locator(".tip-row").filter(has_text="Electricity")).to_contain_text(re.compile(r"[\d,.]+ kW$"))
+
+
 def test_another_meter_is_chosen(visitor: Visitor) -> None:
     page = visitor.open("/", "en")
     wait_full(page)
