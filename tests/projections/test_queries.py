@@ -1,11 +1,13 @@
 """Every named query on both engines, with answers computed by hand."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hengliu.events.catalog import Catalog
 from hengliu.ports.log import Record
@@ -203,9 +205,9 @@ async def test_a_cursor_belongs_to_its_query_and_filters(warehouse: Warehouse) -
     await put(warehouse, [weighing(i, T0) for i in range(3)])
     page = await run_query(warehouse, QUERIES["weighings"], ALL, {"now": T0}, None, 1)
     assert page.next
-    for name, given in (("tickets", {"now": T0}), ("weighings", {"now": T0, "plate": "x"}), ("overview", {"now": T0})):
+    for name, filters in (("tickets", {"now": T0}), ("weighings", {"now": T0, "plate": "x"}), ("overview", {"now": T0})):
         with pytest.raises(QueryError) as caught:
-            await run_query(warehouse, QUERIES[name], ALL, given, page.next, 1)
+            await run_query(warehouse, QUERIES[name], ALL, filters, page.next, 1)
         assert caught.value.code == "bad-cursor"
     for bad in ("", "x", "é", "W10", page.next[:-3], page.next + "A"):
         with pytest.raises(QueryError):
@@ -571,3 +573,63 @@ async def test_a_week_of_a_year_is_read_alone(warehouse: Warehouse) -> None:
     read, of = re.findall(r"Granules: (\d+)/(\d+)", "\n".join(str(row[0]) for row in plan.rows))[0]
     assert int(of) > 40
     assert int(read) <= 4
+
+
+INTERVALS = st.lists(
+    st.tuples(
+        st.integers(0, 3 * 24 * 60),
+        st.integers(1, 2 * 24 * 60),
+        st.decimals(min_value=Decimal("-1000"), max_value=Decimal("1000"), places=6, allow_nan=False),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(intervals=INTERVALS, data=st.data())
+async def test_slots_of_any_length_add_up_to_the_intervals(
+    warehouse: Warehouse, intervals: list[tuple[int, int, Decimal]], data: st.DataObject
+) -> None:
+    """Whatever the slots, their sum is that of the intervals, to the last digit; and a correction takes all of it back."""
+    await warehouse.execute("TRUNCATE TABLE consumption_recorded")
+    made = [
+        consumption(str(i), T0 + start * MINUTE, T0 + (start + length) * MINUTE, format(amount, "f"))
+        for i, (start, length, amount) in enumerate(intervals)
+    ]
+    await put(warehouse, made)
+    total = sum((amount for _, _, amount in intervals), Decimal(0))
+    slots = data.draw(st.lists(st.sampled_from((0, 15, 30, 60, 1440)), min_size=1, max_size=3, unique=True))
+    for slot in slots:
+        rows = await ask(warehouse, "load-curves", from_=T0 - DAY, slot=slot)
+        assert sum((r["amount"] for r in rows), Decimal(0)) == total
+        assert all(slot == 0 or r["end"] - r["start"] == timedelta(minutes=slot) for r in rows)
+    back = [
+        consumption(f"c{i}", T0 + start * MINUTE, T0 + (start + length) * MINUTE, format(-amount, "f"), corrects=str(i))
+        for i, (start, length, amount) in enumerate(intervals)
+    ]
+    await put(warehouse, back)
+    assert await ask(warehouse, "load-curves", from_=T0 - DAY, slot=15) == []
+
+
+async def test_pages_of_groups_with_nulls(warehouse: Warehouse) -> None:
+    """Keysets with NULL in them: every page size gives the whole, once."""
+    made = []
+    for i in range(24):
+        more: dict[str, Any] = {"origin": f"15030{i % 3}"} if i % 4 else {}
+        more |= {"destination": "610100"} if i % 5 else {}
+        made.append(flow(str(i), T0 + (i % 2) * HOUR, i + 1, **more))
+    await put(warehouse, made)
+    for group in ("hour,origin,destination", "origin", "destination,hour", "commodity"):
+        whole = await ask(warehouse, "flows", group=group)
+        assert sum(r["net_kg"] for r in whole) == sum(range(1, 25))
+        for size in (1, 2, 5):
+            got: list[dict[str, Any]] = []
+            cursor = None
+            while True:
+                page = await run_query(warehouse, QUERIES["flows"], ALL, {"now": T0, "group": group}, cursor, size)
+                got += page.rows
+                cursor = page.next
+                if cursor is None:
+                    break
+            assert got == whole
