@@ -15,7 +15,6 @@ from hengliu.events import topics
 from hengliu.events.catalog import FAMILIES, Catalog
 from hengliu.events.envelope import ms_of
 from hengliu.events.families.common import UtcTime, labelled
-from hengliu.events.families.metering import MeterRead
 from hengliu.events.family import EventData, Family, Text, Writer
 from hengliu.events.quantities import decimal_string
 from hengliu.ports.log import Headers, Record
@@ -253,44 +252,38 @@ async def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
         assert await schema_drift(warehouse, declared_schemas(declared)) == []
 
 
-def replaced(catalog: Catalog, family: Family) -> Catalog:
-    return Catalog([f for f in catalog.families.values() if f.type != family.type] + [family])
-
-
-class MeterReadMore(MeterRead):
+class GasSampledMore(GasSampled):
     pressure_kpa: decimal_string(9, 3) | None = labelled("压力", "Pressure (kPa)", None)  # type: ignore[valid-type]
     phase: Literal["a", "b"] | None = labelled("相", "Phase", None)
     channel: str = labelled("通道", "Channel", "it's one")
 
 
 async def test_optional_members_of_a_newer_version_become_columns(tmp_path: Path) -> None:
-    old = Catalog()["meter.read"]
-    new = Family(old.type, old.title, MeterReadMore, old.topic, routes=old.routes, example_source=old.example_source)
-    async with warehouse_at(tmp_path / "w") as warehouse:
-        await put(warehouse, [event("meter.read", "1", T0, old.example_data)])
-        catalog = replaced(Catalog(), new)
-        await migrate(warehouse, tables(catalog))
-        await put(warehouse, [event("meter.read", "2", T0, {**old.example_data, "pressure_kpa": "101.325"})], catalog)
+    async with warehouse_at(tmp_path / "w", Catalog().extended(GAS)) as warehouse:
+        await put(warehouse, [event("gas.sampled", "1", T0, {"point": "p"})], Catalog().extended(GAS))
+        newer = Catalog().extended(Family(GAS.type, GAS.title, GasSampledMore, GAS.topic))
+        await migrate(warehouse, tables(newer))
+        await migrate(warehouse, tables(newer))
+        await put(warehouse, [event("gas.sampled", "2", T0, {"point": "p", "pressure_kpa": "101.325"})], newer)
         result = await warehouse.query(
-            "SELECT id AS i, pressure_kpa AS p, phase AS h, channel AS c FROM meter_read ORDER BY id"
+            "SELECT id AS i, pressure_kpa AS p, phase AS h, channel AS c FROM gas_sampled ORDER BY id"
         )
         assert result.rows == [("1", None, None, "it's one"), ("2", Decimal("101.325"), None, "it's one")]
 
 
-class MeterReadRequired(MeterRead):
+class GasSampledRequired(GasSampled):
     owner: str = labelled("产权人", "Owner")
 
 
 async def test_a_required_member_more_is_drift(tmp_path: Path) -> None:
-    old = Catalog()["meter.read"]
-    new = Family(old.type, old.title, MeterReadRequired, old.topic)
-    async with warehouse_at(tmp_path / "w") as warehouse:
+    newer = Family(GAS.type, GAS.title, GasSampledRequired, GAS.topic)
+    async with warehouse_at(tmp_path / "w", Catalog().extended(GAS)) as warehouse:
         with pytest.raises(SchemaDrift) as caught:
-            await migrate(warehouse, tables(replaced(Catalog(), new)))
+            await migrate(warehouse, tables(Catalog().extended(newer)))
         assert [(d.table, d.column, d.declared, d.found) for d in caught.value.drifts] == [
-            ("meter_read", "owner", "String", "nothing")
+            ("gas_sampled", "owner", "String", "nothing")
         ]
-        assert "meter_read.owner" in caught.value.text.zh
+        assert "gas_sampled.owner" in caught.value.text.zh
 
 
 @pytest.mark.parametrize(
