@@ -355,8 +355,8 @@ class KafkaLog:
             raise
         return consumer
 
-    async def _read_to_end(self, tp: TopicPartition) -> list[Any]:
-        """Every committed record of a partition, up to the last stable offset of this moment.
+    async def _read_to_end(self, tp: TopicPartition, at_least: int = 0) -> list[Any]:
+        """Every committed record of a partition, up to the last stable offset of this moment, or ``at_least`` if that is later.
 
         The end is compared with the consumer's position, never with the last record: the tail may be nothing but markers
         and aborted records.
@@ -366,7 +366,7 @@ class KafkaLog:
         async with self._reading() as consumer, _calls("read"):
             consumer.assign([kafka_tp])  # first: it makes the topic known to the client, which else backs off for 100 ms
             consumer.seek(kafka_tp, 0)
-            end = (await consumer.end_offsets([kafka_tp]))[kafka_tp]
+            end = max(at_least, (await consumer.end_offsets([kafka_tp]))[kafka_tp])
             while await consumer.position(kafka_tp) < end:
                 for found in (await consumer.getmany(kafka_tp, timeout_ms=100)).values():
                     records.extend(found)
@@ -413,6 +413,8 @@ class KafkaTaskSession:
         self._producer: AIOKafkaProducer | None = None
         self._positions: dict[TopicPartition, int] | None = None
         self._chunks: dict[bytes, int] = {}
+        self._state_end = 0
+        """Behind the last state record of this session: its own commits may not be readable yet when it reads them."""
         self._stale: TaskState | None = None
         self._dead: LogError | None = None
         self._lock = asyncio.Lock()
@@ -437,7 +439,7 @@ class KafkaTaskSession:
         self._producer = producer
 
     async def _read_state(self) -> TaskState:
-        records = await self._log._read_to_end(self._state_tp)
+        records = await self._log._read_to_end(self._state_tp, self._state_end)
         reader = StateReader()
         for record in records:
             reader.add(record.key, record.value)
@@ -482,7 +484,7 @@ class KafkaTaskSession:
             self._log._hook("1-encoded")
             try:
                 async with _calls(f"commit of {self._task}"):
-                    ends = await self._transaction(list(by_partition.items()), state)
+                    ends = await self._transaction(by_partition, state)
             except BaseException as error:
                 await self._die(error)
                 raise
@@ -491,7 +493,7 @@ class KafkaTaskSession:
             return ends
 
     async def _transaction(
-        self, outputs: Sequence[tuple[TopicPartition, Sequence[Record]]], state: Sequence[tuple[bytes, bytes | None]]
+        self, outputs: Mapping[TopicPartition, Sequence[Record]], state: Sequence[tuple[bytes, bytes | None]]
     ) -> Mapping[TopicPartition, int]:
         producer, hook = self._producer, self._log._hook
         assert producer is not None
@@ -499,17 +501,18 @@ class KafkaTaskSession:
         await producer.begin_transaction()  # step 2, on the client alone
         hook("2-begun")
         if not self._log._guards.transaction:
-            ends = await _send(producer, outputs)
+            ends = await _send(producer, list(outputs.items()))
             await producer.commit_transaction()
             hook("between")
             await producer.begin_transaction()
-            outputs = ()
+            outputs = {}
         # Steps 3 and 4: the coordinator checks the epoch as partitions are added, then the records go out. Every
         # delivery is awaited before the commit: this client would commit around a batch that was refused.
-        sent = await _send(producer, outputs, (self._state_tp, state))
+        sent = await _send(producer, list(outputs.items()), (self._state_tp, state))
         hook("4-written")
         await producer.commit_transaction()  # step 5
         hook("5-committed")
+        self._state_end = sent.pop(self._state_tp, self._state_end)
         return ends or sent
 
     async def _die(self, error: BaseException) -> None:
@@ -605,17 +608,18 @@ async def _send(
     state: tuple[TopicPartition, Sequence[tuple[bytes, bytes | None]]] | None = None,
 ) -> dict[TopicPartition, int]:
     """Send everything, partitions beside each other, and wait for every delivery; positions after the last records."""
-    work = [
-        _send_one(producer, tp, [(r.key, r.value, r.headers.received, encode_headers(r.headers)) for r in records])
+    work = {
+        tp: _send_one(producer, tp, [(r.key, r.value, r.headers.received, encode_headers(r.headers)) for r in records])
         for tp, records in outputs
-    ]
+    }
     if state is not None and state[1]:
-        work.append(_send_one(producer, state[0], [(key, value, None, []) for key, value in state[1]]))
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return {tp: end for (tp, _), end in zip(outputs, results, strict=False) if isinstance(end, int)}
+        work[state[0]] = _send_one(producer, state[0], [(key, value, None, []) for key, value in state[1]])
+    ends: dict[TopicPartition, int] = {}
+    for tp, end in zip(work, await asyncio.gather(*work.values(), return_exceptions=True), strict=True):
+        if isinstance(end, BaseException):
+            raise end
+        ends[tp] = end
+    return ends
 
 
 async def _send_one(
