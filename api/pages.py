@@ -115,8 +115,8 @@ PAGES: tuple[TablePage, ...] = (
         "tickets",
         "tickets",
         (
-            *("gross_time", "plate", "direction", "gross_kg", "tare_kg", "net_kg", "tare_source", "commodity", "use"),
-            *("origin", "destination", "site", "enterprise", "division", "tare_time", "known_at"),
+            *("time", "plate", "direction", "gross_kg", "tare_kg", "net_kg", "tare_source", "commodity", "use"),
+            *("origin", "destination", "site", "enterprise", "division", "gross_time", "tare_time", "known_at"),
         ),
         ("from", "to", "plate", "site", "direction", "commodity"),
     ),
@@ -760,7 +760,11 @@ def in_tonnes(label: str) -> str:
 def render_cell(name: str, row: Mapping[str, Any], names: Names, lists: Mapping[str, str], language: str) -> Cell:
     """A cell whose value may depend on the rest of the row."""
     if name == "text":
-        return Cell(warning_text(row["code"], row["parameters"] or {}, language, warning_place(dict(row), names))[1], "wrap")
+        parameters = dict(row["parameters"] or {})
+        words = warning_text(row["code"], parameters, language, warning_place(dict(row), names))[1]
+        ticket = parameters.get("ticket", "")
+        day = i18n.time_text(row["since"])[:10]
+        return Cell(words, "wrap", href=f"/events/weighing.recorded?{urlencode({'id': ticket, 'from': day})}" if ticket else "")
     if name == "code" and "severity" in row:
         return Cell(warning_text(str(row["code"]), {}, language)[0])
     if name == "mass_kg" and row.get("known") is False:
