@@ -233,10 +233,10 @@ SIZES: Mapping[str, Size] = {
         conflicts_per_day=4, malformed_per_day=12, outages_per_day=2, silences_per_day=3, power_cuts_per_day=2,
         future_clocks_per_day=2, breakdown_every_trips=25)),
     "demo": Size(8, 7, 3, 3, 1, 2, 1, 540, 600, 300, 60, 300, Rates()),
-    "month": Size(4, 3, 1, 1, 1, 1, 1, 60, 1_800, 900, 300, 300, Rates()),
+    "month": Size(4, 3, 1, 1, 1, 1, 1, 60, 7_200, 1_800, 600, 1_800, Rates()),
 }  # fmt: skip
 """``tiny``: three sites for tests. ``demo``: 25 sites, about 180,000 events a day. ``month``: 12 sites, few enough events
-(about 30,000 a day) to load a month in minutes."""
+(about 14,000 a day) to load a month in minutes."""
 
 LIMITS_KG: Mapping[tuple[str, int], int] = {
     ("rigid", 2): 18_000, ("rigid", 3): 25_000, ("rigid", 4): 31_000,

@@ -1020,7 +1020,7 @@ class World:
         scale = self._odd.choice(awake)
         assert scale.device.silence_after_s is not None
         scale.silent_from = max(t, scale.free_at)
-        scale.silent_until = scale.silent_from + scale.device.silence_after_s * self._odd.randint(2_000, 6_000)
+        scale.silent_until = scale.silent_from + scale.device.silence_after_s * self._odd.randint(1_500, 4_000)
         scale.free_at = scale.silent_until
         self._plant(
             "silence", scale.device.id, scale, scale.silent_from, scale.silent_until, "silence warning, cleared when it reports"
