@@ -76,11 +76,8 @@ async def read_names(reader: Reader) -> Names:
     a district of the city is registered inside it and is not the city itself.
     """
     language = reader.language
-    enterprises = await reader.run("enterprises", {}, 1000)
-    sites = await reader.run("sites", {}, 1000)
-    districts = await reader.run("districts", {}, 1000)
-    meters = await reader.run("meters", {}, 1000)
-    devices = await reader.run("devices", {}, 1000)
+    queries = ("enterprises", "sites", "districts", "meters", "devices")
+    enterprises, sites, districts, meters, devices = await asyncio.gather(*(reader.run(name, {}, 1000) for name in queries))
     site_names = {str(row["site"]): _name(row, "site", language) for row in sites}
     inside = [row for row in districts if row.get("inside")]
     city = next((_name(row, "division", language) for row in inside if str(row["division"]).endswith("00")), "")
@@ -156,12 +153,11 @@ def _add(held: list[int | None], index: int, kilograms: int) -> None:
 
 async def overview(reader: Reader, names: Names, wish: str) -> Document:
     """The figures of today (Asia/Shanghai), open warnings, devices and up to when the data reaches."""
-    row = await _overview_row(reader)
-    warnings = await _open_warnings(reader)
+    row, warnings, flows = await asyncio.gather(_overview_row(reader), _open_warnings(reader), _day_of_flows(reader))
     start = shanghai_day_start(reader.now_ms)
     hours = (reader.now_ms - start) // HOUR_MS + 1
     spans: dict[str, list[int | None]] = {"out": [None] * hours, "in": [None] * hours}
-    for flow in await _day_of_flows(reader):
+    for flow in flows:
         index = ((_ms(flow["start"]) or 0) - start) // HOUR_MS
         if 0 <= index < hours:
             _add(spans[flow["direction"]], index, int(flow["net_kg"]))
@@ -187,13 +183,14 @@ async def overview(reader: Reader, names: Names, wish: str) -> Document:
 async def hours(reader: Reader, names: Names, wish: str) -> Document:
     """Net mass dispatched from sites in each of the last 24 hours, stacked by commodity; an hour without tickets is null."""
     first = _first_hour(reader.now_ms)
+    known_at, flows = await asyncio.gather(_known_at(reader), _day_of_flows(reader))
     masses: dict[str, list[int | None]] = {}
-    for row in await _day_of_flows(reader):
+    for row in flows:
         index = ((_ms(row["start"]) or 0) - first) // HOUR_MS
         if row["direction"] == "out" and 0 <= index < HOURS:
             _add(masses.setdefault(str(row["commodity"]), [None] * HOURS), index, int(row["net_kg"]))
     return {
-        "known_at": await _known_at(reader),
+        "known_at": known_at,
         "hours": [first + i * HOUR_MS for i in range(HOURS)],
         "series": [
             {"code": code, "name": name_of("commodity", code, reader.language), "kg": masses[code]}
@@ -205,14 +202,15 @@ async def hours(reader: Reader, names: Names, wish: str) -> Document:
 async def districts(reader: Reader, names: Names, wish: str) -> Document:
     """Received and dispatched since midnight (Asia/Shanghai) per district; a district without tickets has nulls."""
     start = shanghai_day_start(reader.now_ms)
+    known_at, flows = await asyncio.gather(_known_at(reader), _day_of_flows(reader))
     masses: dict[tuple[str, str], int] = {}
-    for row in await _day_of_flows(reader):
+    for row in flows:
         if (_ms(row["start"]) or 0) >= start:
             key = (str(row["division"]), str(row["direction"]))
             masses[key] = masses.get(key, 0) + int(row["net_kg"])
     shown = list(names.inside) + sorted({division for division, _ in masses} - set(names.inside))
     return {
-        "known_at": await _known_at(reader),
+        "known_at": known_at,
         "day": day_text(reader.now_ms),
         "rows": [
             {
@@ -228,7 +226,7 @@ async def districts(reader: Reader, names: Names, wish: str) -> Document:
 
 async def stocks(reader: Reader, names: Names, wish: str) -> Document:
     """Book stock per site. A site is known when every commodity on it has an opening or a survey; else its total is null."""
-    rows = await reader.run("stocks", {}, 1000)
+    known_at, rows = await asyncio.gather(_known_at(reader), reader.run("stocks", {}, 1000))
     sites: dict[str, list[Row]] = {}
     for row in rows:
         sites.setdefault(str(row["site"]), []).append(row)
@@ -263,7 +261,7 @@ async def stocks(reader: Reader, names: Names, wish: str) -> Document:
         # Places are kept for sites whose stock is unknown: a screen that hides them looks complete.
         unknown = [d for d in documents if d["mass_kg"] is None][: STOCK_SITES // 4]
         shown = [d for d in documents if d["mass_kg"] is not None][: STOCK_SITES - len(unknown)] + unknown
-    return {"known_at": await _known_at(reader), "rows": shown, "more": len(documents) - len(shown)}
+    return {"known_at": known_at, "rows": shown, "more": len(documents) - len(shown)}
 
 
 async def load(reader: Reader, names: Names, wish: str) -> Document:
@@ -301,8 +299,8 @@ def _plain(value: object) -> str:
 async def warnings(reader: Reader, names: Names, wish: str) -> Document:
     """Open warnings, the most severe first, then the newest, with their sentences."""
     rank = {"high": 0, "medium": 1, "low": 2}
-    rows = await _open_warnings(reader)
-    rows.sort(key=lambda row: (rank.get(row["severity"], 3), -(_ms(row["since"]) or 0)))
+    known_at, found = await asyncio.gather(_known_at(reader), _open_warnings(reader))
+    rows = sorted(found, key=lambda row: (rank.get(row["severity"], 3), -(_ms(row["since"]) or 0)))
     documents = []
     for row in rows[:WARNINGS_SHOWN]:
         title, text = warning_text(row["code"], row["parameters"] or {}, reader.language, warning_place(row, names))
@@ -318,7 +316,7 @@ async def warnings(reader: Reader, names: Names, wish: str) -> Document:
                 "href": f"/warnings?warning={row['warning']}",
             }
         )
-    return {"known_at": await _known_at(reader), "now": reader.now_ms, "rows": documents, "more": len(rows) - len(documents)}
+    return {"known_at": known_at, "now": reader.now_ms, "rows": documents, "more": len(rows) - len(documents)}
 
 
 def warning_place(row: Row, names: Names) -> dict[str, object]:
