@@ -12,6 +12,7 @@ State topic of a group, partition p = task p, compacted, so its keys are what mu
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -32,7 +33,7 @@ CHUNK_BYTES = 900_000
 POSITIONS_KEY = b"p"
 HEADER = struct.Struct(">BIQ16s")
 VERSION = 1
-_TEXTS = ("type", "principal", "enterprise", "site", "division", "upstream", "origin", "raw")
+_NAMES = frozenset(Headers.__struct_fields__)
 
 _encode = msgspec.json.Encoder().encode
 _decode_positions = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
@@ -66,21 +67,13 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]], topic: str, offset: int) 
     Raises:
         LogError: the record has no receive time or type, so nobody of this project wrote it.
     """
-    known = dict(pairs)
     try:
-        return Headers(
-            int(known["received"]),
-            known["type"].decode(),
-            known.get("principal", b"").decode(),
-            known.get("enterprise", b"").decode(),
-            known.get("site", b"").decode(),
-            known.get("division", b"").decode(),
-            int(known.get("known_at", 0)),
-            known.get("upstream", b"").decode(),
-            known.get("origin", b"").decode(),
-            known.get("raw", b"").decode(),
-        )
-    except (KeyError, ValueError) as error:
+        known: dict[str, Any] = {name: raw.decode() for name, raw in pairs if name in _NAMES}
+        known["received"] = int(known["received"])
+        if "known_at" in known:
+            known["known_at"] = int(known["known_at"])
+        return Headers(**known)
+    except (KeyError, TypeError, ValueError) as error:
         raise LogError(f"{topic} offset {offset}: foreign record headers ({error!r})") from error
 
 
