@@ -36,6 +36,7 @@ from infra.warehouse_common import (
     prepare_block,
     text_of,
     to_result,
+    warm_arrow,
 )
 
 T = TypeVar("T")
@@ -111,6 +112,7 @@ class ChdbWarehouse:
         except BaseException:
             await self.close()
             raise
+        self._writer.submit(warm_arrow)
         return self
 
     async def execute(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> None:

@@ -29,6 +29,7 @@ from infra.warehouse_common import (
     prepare_block,
     text_of,
     to_result,
+    warm_arrow,
 )
 
 T = TypeVar("T")
@@ -121,6 +122,7 @@ class ClickHouseWarehouse:
         except BaseException:
             await self.close()
             raise
+        self._inserter.submit(warm_arrow)
         return self
 
     async def execute(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> None:

@@ -356,6 +356,11 @@ def prepare_block(table: TableSchema, data: pa.Table, token: str, guards: Insert
     return data.combine_chunks() if guards.one_block else data
 
 
+def warm_arrow() -> None:
+    """Let the first conversion of a process be this one: it imports pandas, 0.5 s, or several on a busy machine."""
+    pa.array([1])
+
+
 def insert_settings(token: str, guards: InsertGuards) -> dict[str, int | str]:
     """Settings of one insert, the same on both engines."""
     return {**INSERT_SETTINGS, "insert_deduplication_token": token if guards.token else uuid4().hex}
@@ -394,4 +399,5 @@ __all__ = [
     "prepare_block",
     "text_of",
     "to_result",
+    "warm_arrow",
 ]
