@@ -223,7 +223,7 @@ async def victim(folder: Path, step: str, times: int) -> None:
 def run_victim(folder: Path, step: str = "never", times: int = 1) -> tuple[int, dict[str, int]]:
     """Exit status, and the counters that a process which lives to its end prints."""
     done = subprocess.run(
-        [sys.executable, __file__, str(folder), step, str(times)],
+        [sys.executable, "-m", "tests.kill.test_projection_protocol", str(folder), step, str(times)],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     if done.returncode not in (0, -signal.SIGKILL):
