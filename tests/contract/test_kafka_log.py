@@ -3,6 +3,7 @@
 import asyncio
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -22,6 +23,7 @@ from infra.kafka_log import KafkaLog
 from infra.kafka_log.admin import Admin
 from infra.kafka_log.codec import StateReader, decode_headers, encode_entry, encode_headers, encode_positions
 from infra.log_guards import ALL_GUARDS
+from infra.services.kafka import KafkaService
 from tests.contract.event_log_support import KafkaBed, make_topic, read_until, record, task, values, values_of
 
 pytestmark = pytest.mark.kafka
@@ -159,6 +161,41 @@ async def test_nobody_at_the_address_is_unavailable(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("infra.kafka_log.admin.CONNECT_SECONDS", 0.5)
     with pytest.raises(LogUnavailable):
         await KafkaLog.open("127.0.0.1:1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_state_survives_compaction(tmp_path: Path) -> None:
+    """54 MB of commits whose live state is a fifth of it: the cleaner drops the rest, what is restored does not change."""
+
+    def stored() -> int:
+        return sum(f.stat().st_size for f in (tmp_path / "data" / "hengliu-state-vehicle-0").glob("*.log"))
+
+    wanted: dict[bytes, bytes] = {}
+    position = TopicPartition("in", 0)
+    async with KafkaService(tmp_path, heap_mb=384) as bootstrap, KafkaLog.open(bootstrap) as log:
+        await log.create_topics([TopicSpec("in", TopicKind.CANONICAL, 1)])
+        session = await log.open_task(task())
+        for i in range(60):
+            bucket = b"tiny" if i == 50 else os.urandom(700_000 if i % 5 else 2_000_000)
+            changes: dict[bytes, bytes | None] = {b"bucket%d" % (i % 7): bucket, b"once%d" % i: b"x", b"round": b"%d" % i}
+            if i:
+                changes[b"once%d" % (i - 1)] = None
+            await session.commit([], changes, {position: i})
+            wanted |= {key: value for key, value in changes.items() if value is not None}
+            wanted.pop(b"once%d" % (i - 1), None)
+        written = await asyncio.to_thread(stored)
+        for _ in range(300):
+            await asyncio.sleep(0.2)
+            if (now := await asyncio.to_thread(stored)) < written / 2:
+                break
+        assert now < written / 2
+        session = await log.open_task(task())
+        assert await session.restore() == TaskState({position: 59}, wanted)
+        await session.commit([], {b"after": b"1"}, {})
+    async with KafkaService(tmp_path, heap_mb=384) as bootstrap, KafkaLog.open(bootstrap) as log:
+        session = await log.open_task(task())
+        assert await session.restore() == TaskState({position: 59}, wanted | {b"after": b"1"})
 
 
 class TestStateCodec:

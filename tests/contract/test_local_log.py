@@ -1,12 +1,15 @@
 """What the local log promises beyond the contract: durability, one writer, readers in other processes, its layout."""
 
 import asyncio
+import itertools
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -104,6 +107,89 @@ class TestLayout:
         rows = [n for (n,) in connection.execute("SELECT n FROM batch")]
         connection.close()
         assert len(rows) < 100
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("commit"), st.integers(0, 1), st.lists(st.integers(0, 1), max_size=3), st.integers(0, 4)),
+        st.tuples(st.just("append"), st.integers(0, 1), st.integers(0, 1), st.integers(1, 30)),
+        st.tuples(st.just("zombie"), st.integers(0, 1)),
+        st.tuples(st.just("poll"), st.integers(1, 12)),
+        st.tuples(st.just("seek"), st.integers(0, 1), st.integers(0, 60)),
+        st.tuples(st.just("reopen")),
+    ),
+    max_size=25,
+)
+
+
+@given(OPERATIONS)
+@settings(max_examples=60, deadline=None)
+def test_any_history_equals_a_model(operations: list[tuple[Any, ...]]) -> None:
+    """Commits of two tasks, appends, zombies, partial polls, seeks and reopenings, in any order, beside plain lists."""
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(_history(Path(directory) / "log.db", operations))
+
+
+async def _history(path: Path, operations: list[tuple[Any, ...]]) -> None:
+    topic, tps = "t", [TopicPartition("t", p) for p in (0, 1)]
+    model: list[list[tuple[int, bytes]]] = [[], []]
+    states: list[dict[bytes, bytes]] = [{}, {}]
+    consumed = [dict.fromkeys(tps, 0) for _ in (0, 1)]
+    number = itertools.count()
+
+    def written(p: int, count: int, end: int, made: list[Record]) -> None:
+        floor = model[p][-1][0] + 2 if model[p] else 0  # behind the hole of the commit before
+        assert end - count >= floor
+        model[p] += [(end - count + i, r.value) for i, r in enumerate(made)]
+
+    log = await LocalLog.open(path)
+    await log.create_topics([TopicSpec(topic, TopicKind.CANONICAL, 2)])
+    sessions = [await log.open_task(task(n)) for n in (0, 1)]
+    reader = await log.open_reader(dict.fromkeys(tps, 0))
+    at = dict.fromkeys(tps, 0)
+    for operation in [*operations, ("reopen",)]:
+        match operation:
+            case ("commit", n, partitions, entries):
+                made = {p: [record(str(next(number))) for _ in range(p + 1)] for p in partitions}
+                changes = {b"%d" % i: None if i == 3 else b"%d" % next(number) for i in range(entries)}
+                consumed[n][tps[0]] += 1
+                outputs = [Append(topic, p, part) for p, part in made.items()]
+                ends = await sessions[n].commit(outputs, changes, {tps[0]: consumed[n][tps[0]]})
+                for p, part in made.items():
+                    written(p, len(part), ends[tps[p]], part)
+                states[n] |= {key: value for key, value in changes.items() if value is not None}
+                for key in [key for key, value in changes.items() if value is None]:
+                    states[n].pop(key, None)
+            case ("append", p, _, count):
+                made_ = [record(f"{next(number)}\n") for _ in range(count)]
+                written(p, count, await log.append(topic, p, made_), made_)
+            case ("zombie", n):
+                old, sessions[n] = sessions[n], await log.open_task(task(n))
+                with pytest.raises(Fenced):
+                    await old.commit([Append(topic, 0, [record("never")])], {b"never": b""}, {tps[0]: 99})
+            case ("poll", most):
+                slices = await reader.poll(most, 0)
+                assert sum(map(len, slices)) <= most
+                for found in slices:
+                    wanted = [r for r in model[found.partition] if r[0] >= at[found.tp]][: len(found)]
+                    assert list(zip(found.offsets, found.values, strict=True)) == wanted
+                    at[found.tp] = found.next_position
+            case ("seek", p, position):
+                at[tps[p]] = position
+                reader.seek(tps[p], position)
+            case ("reopen",):
+                await log.close()
+                log = await LocalLog.open(path)
+                sessions = [await log.open_task(task(n)) for n in (0, 1)]
+                for n in (0, 1):
+                    positions = {tps[0]: consumed[n][tps[0]]} if consumed[n][tps[0]] else {}
+                    assert await sessions[n].restore() == TaskState(positions, states[n])
+                reader = await log.open_reader(at)
+    for p, tp in enumerate(tps):
+        found = await log.read_range(tp, 0, 10_000)
+        assert list(zip(found.offsets, found.values, strict=True)) == model[p]
+        assert (await log.end_positions([tp]))[tp] == (model[p][-1][0] + 2 if model[p] else 0)
+    await log.close()
 
 
 class TestDurability:
