@@ -510,12 +510,30 @@ async def test_tokens_survive_reopening(engine: Engine) -> None:
     assert await count(warehouse) == (1000, 1000)
 
 
-async def test_tokens_and_rows_survive_a_kill(engine: Engine) -> None:
-    """Killed with -9 in the middle of inserts: what was acknowledged is there, and the replay of all adds only the rest."""
+TOTAL = TableSchema(
+    "total", (Column("plate", "String", pa.string()), Column("kg", "Int64", pa.int64())), ("plate",), engine="SummingMergeTree"
+)
+
+
+async def with_view(warehouse: Warehouse) -> None:
+    """The fact table, and its sums by a view."""
+    await warehouse.execute(create_sql(FACT))
+    await warehouse.execute(create_sql(TOTAL))
+    await warehouse.execute(
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS to_total TO total AS SELECT plate AS plate, kg AS kg FROM fact"
+    )
+
+
+async def test_a_kill_loses_nothing_and_a_replay_completes_the_views(engine: Engine) -> None:
+    """Killed with -9 in the middle of inserts: what was acknowledged is there, the replay of all adds only the rest.
+
+    Between kill and replay table and view may disagree (in half the kills, when they hit an insert); afterwards never.
+    """
     batches = 40
+    await with_view(await engine.open())
+    await engine.close()
     body = (
         f"w = await {engine.open_code}\n"
-        "await w.execute(create_sql(FACT))\n"
         f"for i in range({batches}):\n"
         "    if i == 10: print('ready', flush=True)\n"
         "    await w.insert(FACT, facts(500, start=500 * i), f'fact-{i}')\n"
@@ -524,9 +542,10 @@ async def test_tokens_and_rows_survive_a_kill(engine: Engine) -> None:
     with Script(body) as script:
         await asyncio.to_thread(script.wait_ready)
         await asyncio.sleep(0.1)
+        if engine.service is not None:
+            await asyncio.to_thread(engine.service.kill)
         script.kill()
     if engine.service is not None:
-        await asyncio.to_thread(engine.service.kill)
         await asyncio.to_thread(engine.service.start)
     warehouse = await engine.open()
     rows, distinct = await count(warehouse)
@@ -536,6 +555,9 @@ async def test_tokens_and_rows_survive_a_kill(engine: Engine) -> None:
     for i in range(batches):
         await warehouse.insert(FACT, chunked(facts(500, start=500 * i), 1 + i % 3), f"fact-{i}")
     assert await count(warehouse) == (500 * batches, 500 * batches)
+    sums = await warehouse.query("SELECT (SELECT sum(kg) FROM fact) AS facts, (SELECT sum(kg) FROM total) AS totals")
+    facts_kg, totals_kg = sums.rows[0]
+    assert facts_kg == totals_kg
 
 
 async def test_racing_inserts_of_one_token(engine: Engine) -> None:
@@ -560,19 +582,9 @@ async def test_the_window_counts_parts(warehouse: Warehouse) -> None:
 
 
 async def test_views_deduplicate_where_their_target_has_a_window(warehouse: Warehouse) -> None:
-    total = TableSchema(
-        "total",
-        (Column("plate", "String", pa.string()), Column("kg", "Int64", pa.int64())),
-        ("plate",),
-        engine="SummingMergeTree",
-    )
-    await warehouse.execute(create_sql(FACT))
-    await warehouse.execute(create_sql(total))
+    await with_view(warehouse)
     await warehouse.execute("CREATE TABLE open_total (plate String, kg Int64) ENGINE = SummingMergeTree ORDER BY plate")
-    for target in ("total", "open_total"):
-        await warehouse.execute(
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS to_{target} TO {target} AS SELECT plate AS plate, kg AS kg FROM fact"
-        )
+    await warehouse.execute("CREATE MATERIALIZED VIEW to_open_total TO open_total AS SELECT plate AS plate, kg AS kg FROM fact")
     for pieces in (1, 3, 2):
         await warehouse.insert(FACT, chunked(facts(1000), pieces), "a")
     kg = await scalar(warehouse, "SELECT sum(kg) AS kg FROM fact")
