@@ -30,7 +30,6 @@ from hengliu.ports.log import (
     LogError,
     LogUnavailable,
     Record,
-    RecordTooLarge,
     Slice,
     TaskId,
     TaskState,
@@ -50,10 +49,10 @@ from infra.kafka_log.codec import (
     encode_positions,
 )
 from infra.log_guards import ALL_GUARDS, Guards, StepHook, no_hook
+from infra.log_limits import MAX_RECORD_BYTES, check_sizes
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaTaskSession"]
 
-MAX_RECORD_BYTES = 1_048_576
 BATCH_BYTES = 512 << 10
 """Record batches of a commit are closed above this; a larger record goes alone."""
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -262,20 +261,10 @@ class KafkaLog:
                 self._append_producer = producer
             return self._append_producer
 
-    def _sized(self, records: Sequence[Record]) -> None:
-        for record in records:
-            headers = record.headers
-            size = len(record.key) + len(record.value) + 16 + len(headers.type) + len(headers.principal) + len(headers.origin)
-            size += (
-                len(headers.enterprise) + len(headers.site) + len(headers.division) + len(headers.upstream) + len(headers.raw)
-            )
-            if size > self._max_record_bytes:
-                raise RecordTooLarge(f"a record of {size} bytes exceeds {self._max_record_bytes}")
-
     async def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         tp = TopicPartition(topic, partition)
         await self._check([tp])
-        self._sized(records)
+        check_sizes(records, self._max_record_bytes)
         if not records:
             return (await self.end_positions([tp]))[tp]
         # Appends that meet go as one batch. (Left to the client, they contend for its one open batch a partition, and its
@@ -469,7 +458,7 @@ class KafkaTaskSession:
             by_partition: dict[TopicPartition, list[Record]] = {}
             for output in outputs:
                 if output.records:
-                    self._log._sized(output.records)
+                    check_sizes(output.records, self._log._max_record_bytes)
                     by_partition.setdefault(TopicPartition(output.topic, output.partition), []).extend(output.records)
             await self._log._check([*by_partition, *positions])
             state: list[tuple[bytes, bytes | None]] = []

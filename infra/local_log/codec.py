@@ -23,7 +23,7 @@ from msgspec.structs import astuple, fields
 
 from hengliu.ports.log import Headers, Record
 
-__all__ = ["HEADER_FIELDS", "MAX_ROW_BYTES", "MAX_ROW_RECORDS", "Row", "decode", "encode", "record_size"]
+__all__ = ["HEADER_FIELDS", "MAX_ROW_BYTES", "MAX_ROW_RECORDS", "Row", "decode", "encode"]
 
 HEADER_FIELDS = ("received", "type", "principal", "enterprise", "site", "division", "known_at", "upstream", "origin", "raw")
 """Order of the stored columns: append only. A test holds it equal to the fields of ``Headers``."""
@@ -46,24 +46,6 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     plain: bool
     meta: bytes
     val: bytes
-
-
-def record_size(record: Record) -> int:
-    """Bytes that count against the log's record limit: key, value and header text (characters, integers as 8)."""
-    headers = record.headers
-    return (
-        len(record.key)
-        + len(record.value)
-        + 16
-        + len(headers.type)
-        + len(headers.principal)
-        + len(headers.enterprise)
-        + len(headers.site)
-        + len(headers.division)
-        + len(headers.upstream)
-        + len(headers.origin)
-        + len(headers.raw)
-    )
 
 
 def _collapse(column: Sequence[Any]) -> Any:

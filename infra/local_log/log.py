@@ -48,10 +48,10 @@ from infra.local_log.store import (
     read_state,
 )
 from infra.log_guards import ALL_GUARDS, Guards, StepHook, no_hook
+from infra.log_limits import MAX_RECORD_BYTES
 
 __all__ = ["LocalLog", "LocalReader", "LocalTaskSession"]
 
-MAX_RECORD_BYTES = 1_048_576
 MAX_SLICE_BYTES = 8 << 20
 """A poll stops behind the row that reaches this many value bytes."""
 MAX_GROUP_BYTES = 32 << 20

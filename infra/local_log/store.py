@@ -17,7 +17,6 @@ from hengliu.ports.log import (
     LogError,
     LogUnavailable,
     Record,
-    RecordTooLarge,
     TaskId,
     TopicKind,
     TopicMismatch,
@@ -25,9 +24,10 @@ from hengliu.ports.log import (
     TopicSpec,
     UnknownPartition,
 )
-from infra.local_log.codec import MAX_ROW_BYTES, MAX_ROW_RECORDS, Row, encode, record_size
+from infra.local_log.codec import MAX_ROW_BYTES, MAX_ROW_RECORDS, Row, encode
 from infra.local_log.errors import LogFormat
 from infra.log_guards import Guards, StepHook
+from infra.log_limits import check_sizes
 
 __all__ = [
     "OFFSET_BITS",
@@ -310,23 +310,16 @@ class Store:
 
     def _encode(self, unit: Unit) -> Any:
         if isinstance(unit, AppendUnit):
-            self._check(unit.records)
+            check_sizes(unit.records, self._max_record_bytes)
             return None
         if isinstance(unit, CommitUnit):
             by_partition: dict[TopicPartition, list[Record]] = {}
             for output in unit.outputs:
                 if output.records:
-                    self._check(output.records)
+                    check_sizes(output.records, self._max_record_bytes)
                     by_partition.setdefault(TopicPartition(output.topic, output.partition), []).extend(output.records)
             return [(tp, _rows(records)) for tp, records in by_partition.items()]
         return None
-
-    def _check(self, records: Sequence[Record]) -> None:
-        for record in records:
-            # The cheap test first: text fields are bounded by what intake stamps, the value is what grows.
-            size = record_size(record)
-            if size > self._max_record_bytes:
-                raise RecordTooLarge(f"a record of {size} bytes exceeds {self._max_record_bytes}")
 
     # -- steps 3 and 4: check, then write ----------------------------------------------------------------------------
 
@@ -433,18 +426,15 @@ class Store:
 
 def _rows(records: Sequence[Record]) -> list[Row]:
     """Records cut into rows of bounded length."""
-    if len(records) <= MAX_ROW_RECORDS and sum(len(r.value) for r in records) <= MAX_ROW_BYTES:
-        return [encode(records)]
     rows: list[Row] = []
-    part: list[Record] = []
-    size = 0
-    for record in records:
-        if part and (len(part) >= MAX_ROW_RECORDS or size + len(record.value) > MAX_ROW_BYTES):
+    parts = [records[i : i + MAX_ROW_RECORDS] for i in range(0, len(records), MAX_ROW_RECORDS)]
+    while parts:
+        part = parts.pop(0)
+        if len(part) > 1 and sum(len(r.value) for r in part) > MAX_ROW_BYTES:
+            half = len(part) // 2
+            parts[:0] = [part[:half], part[half:]]
+        else:
             rows.append(encode(part))
-            part, size = [], 0
-        part.append(record)
-        size += len(record.value)
-    rows.append(encode(part))
     return rows
 
 
