@@ -6,7 +6,6 @@ the same without it. Faust's tables, windows, web server, producer and leader to
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -29,6 +28,9 @@ FEED_SLICES = 16
 
 
 RESEEK_S = 1.0
+"""One seek is enough for all that was fetched before it."""
+
+APP_STOP_S = 5.0
 
 
 class _Feed:
@@ -249,8 +251,99 @@ class _SliceSchema(faust.Schema):  # type: ignore[misc]
         return message.value
 
 
+class _Shell:
+    """One group under one Faust app, which is built again when it has crashed.
+
+    Under its own worker program a crashed Faust app ends the process; embedded it would sit there for ever. The tasks stay: the
+    new app asks their host for positions, as after any assignment.
+    """
+
+    def __init__(self, host: GroupHost, application: str, broker: str) -> None:
+        self.host = host
+        self._application = application
+        self._broker = broker
+        self._app: _GroupApp | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._start_app()
+        self._watch = asyncio.create_task(self._keep(), name=f"{self.host.group} shell")
+
+    async def _start_app(self) -> None:
+        app = _build_app(self.host, self._application, self._broker)
+        self._app = app
+        self.host.attach(app)
+        app.finalize()
+        await app.start()
+
+    async def _keep(self) -> None:
+        attempt = 0
+        while True:
+            await asyncio.sleep(1.0)
+            app = self._app
+            assert app is not None
+            if not _has_crashed(app):
+                continue
+            logger.warning("%s: its Faust app has crashed and is built again", self.host.group)
+            await self._end_app(app)
+            await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+            attempt += 1
+            await self._start_app()
+
+    async def _end_app(self, app: _GroupApp) -> None:
+        try:
+            async with asyncio.timeout(APP_STOP_S):
+                await app.stop()
+        except (TimeoutError, asyncio.CancelledError):
+            logger.warning("%s: its Faust app did not stop within %.0f s", self.host.group, APP_STOP_S)
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self.host.stop()
+        if self._app is not None:
+            await self._end_app(self._app)
+
+
+def _has_crashed(app: _GroupApp) -> bool:
+    """Whether the app or a service that feeds it has crashed or stopped by itself."""
+    services = (app, app.consumer, app._fetcher, app.topics, app.tables)
+    return any(bool(s.crashed) or s.should_stop for s in services)
+
+
+def _build_app(host: GroupHost, application: str, broker: str) -> _GroupApp:
+    app = _GroupApp(
+        f"{application}-{host.group}",
+        broker=broker,
+        store="memory://",
+        autodiscover=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        stream_wait_empty=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=1 << 20,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_request_timeout=30.0,
+        broker_commit_interval=5.0,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+    app.host = host
+    source = app.topic(*host.topology.inputs(host.group), schema=_SliceSchema(), maxsize=8)
+
+    async def deliver(stream: Any) -> None:
+        async for piece in stream:
+            await host.deliver(piece)
+
+    app.agent(source, name=f"{host.group}.deliver")(deliver)
+    return app
+
+
 class FaustShell:
-    """All groups of one worker process, each under a Faust app.
+    """All groups of one worker process, each under a Faust app of its own.
 
     Args:
         application: prefix of the consumer groups.
@@ -258,56 +351,18 @@ class FaustShell:
     """
 
     def __init__(self, topology: Topology, groups: Sequence[str], application: str, broker: str) -> None:
-        self._hosts = [GroupHost(topology, group) for group in groups]
-        self._apps = [self._app(host, application, broker) for host in self._hosts]
-
-    def _app(self, host: GroupHost, application: str, broker: str) -> _GroupApp:
-        app = _GroupApp(
-            f"{application}-{host.group}",
-            broker=broker,
-            store="memory://",
-            autodiscover=False,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            web_enabled=False,
-            stream_wait_empty=False,
-            consumer_auto_offset_reset="earliest",
-            consumer_max_fetch_size=1 << 20,
-            broker_session_timeout=10.0,
-            broker_heartbeat_interval=2.0,
-            broker_request_timeout=30.0,
-            broker_commit_interval=5.0,
-            key_serializer="raw",
-            value_serializer="raw",
-        )
-        app.host = host
-        host.attach(app)
-        source = app.topic(*host.topology.inputs(host.group), schema=_SliceSchema(), maxsize=8)
-
-        async def deliver(stream: Any) -> None:
-            async for piece in stream:
-                await host.deliver(piece)
-
-        app.agent(source, name=f"{host.group}.deliver")(deliver)
-        return app
+        self._shells = [_Shell(GroupHost(topology, group), application, broker) for group in groups]
 
     async def start(self) -> None:
-        for app in self._apps:
-            app.finalize()
-        await asyncio.gather(*(app.start() for app in self._apps))
+        await asyncio.gather(*(shell.start() for shell in self._shells))
 
     async def stop(self) -> None:
-        async def end(app: _GroupApp, host: GroupHost) -> None:
-            await host.stop()
-            with contextlib.suppress(asyncio.CancelledError):
-                await app.stop()
-
-        await asyncio.gather(*(end(app, host) for app, host in zip(self._apps, self._hosts, strict=True)))
+        await asyncio.gather(*(shell.stop() for shell in self._shells))
 
     def progress(self) -> dict[TaskId, Progress]:
         """What each task that this worker has has committed."""
-        return {id_: p for host in self._hosts for id_, p in host.progress().items()}
+        return {id_: p for shell in self._shells for id_, p in shell.host.progress().items()}
 
     @property
     def failures(self) -> dict[TaskId, str]:
-        return {id_: f for host in self._hosts for id_, f in host.failures.items()}
+        return {id_: f for shell in self._shells for id_, f in shell.host.failures.items()}

@@ -1,7 +1,10 @@
 """Which adapter stands behind each port, by the settings. The only place that names them."""
 
+import asyncio
 import contextlib
+import errno
 import importlib
+import os
 from collections.abc import AsyncIterator
 
 from hengliu.events.catalog import FAMILIES, Catalog
@@ -10,24 +13,35 @@ from hengliu.ports.log import EventLog
 from hengliu.ports.warehouse import Warehouse
 from hengliu.settings import Settings
 
-__all__ = ["catalog_of", "open_log", "open_log_for_reading", "open_warehouse"]
+__all__ = ["ExtensionError", "catalog_of", "open_log", "open_log_for_reading", "open_warehouse"]
+
+
+class ExtensionError(ValueError):
+    """An entry of HENGLIU_EXTENSIONS cannot be imported, or is not a Family or several."""
 
 
 def catalog_of(settings: Settings) -> Catalog:
     """The declared families and those of the extensions.
 
     Raises:
-        ValueError: an extension does not name a Family or several.
+        ExtensionError: see there.
     """
     more: list[Family] = []
     for name in settings.extensions:
         module, _, attribute = name.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        many = [found] if isinstance(found, Family) else list(found)
-        if not all(isinstance(f, Family) for f in many):
-            raise ValueError(f"HENGLIU_EXTENSIONS: {name} 不是事件族 / is not an event family")
-        more += many
-    return Catalog((*FAMILIES, *more))
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ExtensionError(f"{name}: {error}") from error
+        many = found if isinstance(found, (list, tuple)) else [found]
+        for family in many:
+            if not isinstance(family, Family):
+                raise ExtensionError(f"{name}: 不是事件族 / not an event family")
+            more.append(family)
+    try:
+        return Catalog((*FAMILIES, *more))
+    except ValueError as error:
+        raise ExtensionError(str(error)) from error
 
 
 async def open_log(settings: Settings) -> EventLog:
@@ -50,7 +64,10 @@ async def open_log_for_reading(settings: Settings) -> AsyncIterator[EventLog]:
     else:
         from infra.local_log import LocalLog
 
-        log = await LocalLog.open_read_only(settings.data_dir / "log.sqlite")
+        path = settings.data_dir / "log.sqlite"
+        if not await asyncio.to_thread(path.exists):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        log = await LocalLog.open_read_only(path)
     try:
         yield log
     finally:
@@ -67,3 +84,12 @@ async def open_warehouse(settings: Settings) -> Warehouse:
     from infra.clickhouse_warehouse import ClickHouseWarehouse
 
     return await ClickHouseWarehouse.open(settings.warehouse)
+
+
+def register_transports() -> None:
+    """Name our transports to Faust. The package's entry points do the same; this works from a source tree that is not
+    installed."""
+    from faust.transport.drivers import TRANSPORTS
+
+    TRANSPORTS.aliases["hengliu-local"] = "infra.faust_local:Transport"
+    TRANSPORTS.aliases["hengliu-kafka"] = "infra.faust_kafka:Transport"

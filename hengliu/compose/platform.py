@@ -7,7 +7,7 @@ one event loop, as far as its roles ask for them, and closes them in reverse wit
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from api.live import Hub, Panel
 from api.progress import StageProgress, WarehousePositions
 from api.server import ApiServer, ServerLimits
 from hengliu import __version__
-from hengliu.compose.adapters import catalog_of, open_log, open_warehouse
+from hengliu.compose.adapters import catalog_of, open_log, open_warehouse, register_transports
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
 from hengliu.intake.http import HttpIntake
@@ -155,6 +155,7 @@ class Platform:
         topology = Topology(self.log, self.clock, self.catalog, self.settings.partitions, policy=policy)
         supervisor: Supervisor | FaustShell
         if self.settings.stream_engine == "faust":
+            register_transports()
             bootstrap = self.settings.kafka_bootstrap
             broker = f"hengliu-kafka://{bootstrap}" if bootstrap else "hengliu-local://"
             supervisor = FaustShell(topology, topology.group_names, self.settings.application, broker)
@@ -224,7 +225,7 @@ class Platform:
         self._spawn("live", hub.run())
         self._spawn("monitor", monitor.run())
 
-    def _spawn(self, name: str, work: Any) -> None:
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         async def guard() -> None:
             try:
                 await work
@@ -240,6 +241,7 @@ class Platform:
         async def end() -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            work.close()  # a task that is cancelled before its first step has never awaited it
 
         self._closers.append((name, end))
 
@@ -289,7 +291,8 @@ async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Pla
             await ready(platform)
         stopping = asyncio.create_task(stop.wait())
         assert platform.failed is not None
-        await asyncio.wait({stopping, platform.failed}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {stopping, platform.failed}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if platform.failed.done() and not platform.failed.cancelled():
             error = platform.failed.exception()

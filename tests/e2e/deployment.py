@@ -52,7 +52,7 @@ class Deployment:
             "HENGLIU_PORT": str(self.port),
             "HENGLIU_OPEN_READING": "true",
             "HENGLIU_PARTITIONS": "2",
-            "HENGLIU_LOG_LEVEL": "WARNING",
+            "HENGLIU_LOG_LEVEL": os.environ.get("HENGLIU_LOG_LEVEL", "WARNING"),
             **(environment or {}),
         }
         if engines is not None:

@@ -94,8 +94,10 @@ def run(
 def test_every_interleaving_and_slicing_releases_the_same_sequence(
     rows: dict[str, list[tuple[int, bool]]], order: list[str], cuts: list[int]
 ) -> None:
-    plain = run(*log_of([], rows), [])
-    assert run(*log_of(order, rows), cuts) == plain
+    mixed, registry = log_of([], rows)
+    plain = run(mixed, registry, [])
+    mixed, registry = log_of(order, rows)
+    assert run(mixed, registry, cuts) == plain
     assert [t for t, _ in plain] == sorted(t for t, _ in plain)
     assert len(plain) == sum(1 for r in rows.values() for t, mark in r if not mark and t < 1_000)
 
@@ -118,7 +120,8 @@ def test_a_restart_at_any_point_goes_on_without_loss_or_repetition(
     second.offer(piece(REGISTRY, positions[REGISTRY], [r for r in registry if r[0] >= positions[REGISTRY]]))
     second.offer(piece(BY, positions[BY], [r for r in mixed if r[0] >= positions[BY]]))
     released += names(second.release()[0])
-    assert released == run(*log_of([], rows), [])
+    mixed, registry = log_of([], rows)
+    assert released == run(mixed, registry, [])
 
 
 def test_nothing_is_released_while_one_upstream_has_not_been_heard() -> None:
