@@ -338,7 +338,8 @@ def make_filter(
         chosen = value.split(",")
         return Filter(name, label, "several", value, tuple(Option(code, text, code in chosen) for code, text in pairs))
     if value and value not in dict(pairs):
-        pairs.append((value, value))  # several at once, or one that is not registered: kept as given
+        # Several at once, or one that is not registered: kept as given.
+        pairs.append((value, ", ".join(option_label(name, code, names, lists, language) for code in value.split(","))))
     options = tuple(Option(code, text, code == value) for code, text in pairs)
     return Filter(name, label, "choice", value, options, required=bool(parameter.default))
 

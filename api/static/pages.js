@@ -5,6 +5,7 @@
     button.hidden = false;
     button.addEventListener("click", () => print());
   }
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
   const toast = document.getElementById("toast");
   let timer = 0;
   const failed = () => {

@@ -288,6 +288,7 @@
     more("devices", t("kpi.of", { count: count(data.devices) }));
     set("as_of", data.known_at === null ? DASH : clockText(data.known_at));
     more("as_of", data.known_at === null ? "" : dayText(data.known_at));
+    panel.root.querySelector(".kpi-time").toggleAttribute("data-old", data.known_at !== null && data.now - data.known_at > OLD_MS);
   };
 
   /* Panels: draw, how often at most (ms), and which live topics touch them. */
@@ -301,6 +302,8 @@
     load: { draw: drawLoad, every: 10000 },
   };
   const ROWS = 20; /* weighings held; the panel shows as many as fit */
+  const OLD_MS = 600000; /* figures that know nothing of the last ten minutes are marked */
+  const SILENT_MS = 20000; /* the server sends a frame every 5 s at least; a line that says nothing is dead */
   const REFRESH_MS = 30000; /* also without a word from the live line: the hour moves on */
   const panels = Object.entries(declared).map(([name, rest]) => {
     const root = document.querySelector(`[data-panel="${name}"]`);
@@ -407,19 +410,28 @@
   const connect = () => {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`);
     let opened = 0;
-    socket.addEventListener("open", () => { opened = Date.now(); waits = 0; everOpen = true; say("on"); });
+    let heard = Date.now();
+    const watch = setInterval(() => { if (Date.now() - heard > SILENT_MS) { socket.close(); clearInterval(watch); lost(); } }, 5000);
+    let done = false;
+    socket.addEventListener("open", () => { heard = Date.now(); opened = Date.now(); waits = 0; everOpen = true; say("on"); });
     socket.addEventListener("message", (event) => {
+      heard = Date.now();
       let frame;
       try { frame = JSON.parse(event.data); } catch { return; }
       take(frame);
     });
-    socket.addEventListener("close", () => {
+    /* A dead peer never answers the closing handshake, so the end is taken from the timer or the event, whichever is first. */
+    const lost = () => {
+      if (done) return;
+      done = true;
+      clearInterval(watch);
       /* A reader of some enterprises has no live line (it shows the whole city); then the timer serves. */
       say(!everOpen && waits > 1 && panels.some((panel) => panel.shown) ? "polling" : "off");
       /* 1, 2, 4 … 30 s, spread a little so that a hundred screens do not come back in the same instant. */
       const wait = Math.min(30000, 1000 * 2 ** waits++) * (0.75 + Math.random() / 2);
       setTimeout(connect, opened && Date.now() - opened > 10000 ? 500 : wait);
-    });
+    };
+    socket.addEventListener("close", lost);
   };
 
   const clock = document.getElementById("clock");

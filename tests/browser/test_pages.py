@@ -74,6 +74,13 @@ def test_a_filter_is_applied_without_a_reload_and_stands_in_the_address(visitor:
     expect(page.locator("thead th").filter(has_text="Enterprise")).to_have_count(0)
 
 
+def test_several_values_of_a_filter_are_kept_and_named(visitor: Visitor) -> None:
+    page = visitor.open("/warnings?state=raised,updated", "en")
+    expect(page.get_by_label("State")).to_have_value("raised,updated")
+    expect(page.get_by_label("State").locator("option:checked")).to_have_text("Open, Open, updated")
+    expect(page.locator("#rows tr").first).to_be_visible()
+
+
 def test_earlier_rows_are_added_below(visitor: Visitor) -> None:
     page = visitor.open("/tickets", "en")
     assert page.locator("#rows tr").count() == 51

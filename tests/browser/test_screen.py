@@ -175,6 +175,32 @@ def test_a_lost_live_line_is_said(visitor: Visitor) -> None:
     expect(page.locator("#live")).to_have_text("Disconnected, retrying")
 
 
+def test_a_line_that_falls_silent_is_taken_for_lost(visitor: Visitor) -> None:
+    page = visitor.open("/", "en", goto=False)
+    page.clock.install()
+    page.route_web_socket("**/v1/live", lambda socket: None)  # opens, and says nothing
+    page.goto(visitor.address)
+    expect(page.locator("#live")).to_have_text("Live")
+    script = "new MutationObserver(() => (window.said ??= []).push(live.textContent)).observe(live, { attributes: true })"
+    page.evaluate(f"const live = document.getElementById('live'); {script}")
+    page.clock.run_for(30_000)
+    assert "Disconnected, retrying" in page.evaluate("window.said.join()")
+
+
+def test_old_figures_are_marked(visitor: Visitor) -> None:
+    page = visitor.open("/", "en", goto=False)
+
+    def age(route: Route) -> None:
+        answer = route.fetch()
+        document = answer.json()
+        document["known_at"] -= 700_000
+        route.fulfill(response=answer, json=document)
+
+    page.route("**/screen/overview*", age)
+    page.goto(visitor.address)
+    expect(page.locator(".kpi-time")).to_have_attribute("data-old", "")
+
+
 def test_the_keyboard_reaches_everything(visitor: Visitor) -> None:
     page = visitor.open("/", "en")
     wait_full(page)
