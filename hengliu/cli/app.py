@@ -1,19 +1,25 @@
 """All commands, in one list."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import sys
-from collections.abc import Callable, Coroutine
+import tomllib
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
+from rich.markup import escape
 
 from hengliu import __version__
 from hengliu.settings import Role, Settings
-from simulator.cli import simulate
+from simulator.cli import simulate  # light: it speaks HTTP and nothing else
 
 app = typer.Typer(
     help=(
@@ -30,17 +36,27 @@ token_app = typer.Typer(help="签发与吊销令牌 / issue and revoke tokens.",
 app.add_typer(log_app, name="log")
 app.add_typer(token_app, name="token")
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)
 
 
 def read_settings() -> Settings:
     """Settings of this process, or a clear end."""
+    config = os.environ.get("HENGLIU_CONFIG")
+    if config and not Path(config).is_file():
+        console.print(
+            f"[red]HENGLIU_CONFIG[/red]: 没有文件 {escape(config)} / there is no file {escape(config)}", soft_wrap=True
+        )
+        raise typer.Exit(2)
     try:
         return Settings()
     except ValidationError as error:
         for fault in error.errors():
-            name = "HENGLIU_" + "_".join(str(part) for part in fault["loc"]).upper()
-            console.print(f"[red]{name}[/red]: {fault['msg']}")
+            name = "HENGLIU_" + str(fault["loc"][0] if fault["loc"] else "").upper()
+            message = escape(str(fault["msg"]).removeprefix("Value error, "))
+            console.print(f"[red]{name}[/red]: {message} ({escape(repr(fault['input']))})", soft_wrap=True)
+        raise typer.Exit(2) from error
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        console.print(f"[red]设置无法读取[/red] / the settings cannot be read: {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
 
 
@@ -49,20 +65,43 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
+    # Faust's services tell each step of their life, "[^-Consumer]: Starting...", in the name of the module that made the class.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.levelno > logging.INFO or not record.getMessage().startswith("[^"))
     # It retries by itself, and calls each try an error: at the first start of a group there are dozens.
     logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
     for noisy in ("aiokafka", "kafka", "faust", "mode", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
+@contextlib.contextmanager
+def telling(settings: Settings) -> Iterator[None]:
+    """What a person can do something about ends in a line of each language and an exit code, not in a traceback."""
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Exit, typer.Abort, click.ClickException):
+        raise
+    except Exception as error:
+        from hengliu.compose.faults import fault_of
+
+        fault = fault_of(error, settings)
+        if fault is None:
+            raise
+        logging.getLogger(__name__).debug("ended by", exc_info=error)
+        console.print(f"[red]{escape(fault.text.zh)}[/red]", soft_wrap=True)
+        console.print(fault.text.en, markup=False, soft_wrap=True)
+        raise typer.Exit(fault.code) from error
+
+
 def run(main: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
     """Run a command's coroutine with settings and logging, and exit with what it returns."""
     settings = read_settings()
     configure_logging(settings)
-    try:
-        code = asyncio.run(main(settings))
-    except KeyboardInterrupt:
-        code = 130
+    with telling(settings):
+        try:
+            code = asyncio.run(main(settings))
+        except KeyboardInterrupt:
+            code = 130
     raise typer.Exit(code)
 
 
@@ -82,9 +121,12 @@ def hengliu(
 
 
 def _serve(roles: frozenset[Role]) -> None:
-    from hengliu.compose.platform import serve
+    async def main(settings: Settings) -> int:
+        from hengliu.compose.platform import serve
 
-    run(lambda settings: serve(settings, roles))
+        return await serve(settings, roles)
+
+    run(main)
 
 
 @app.command()
@@ -128,27 +170,39 @@ def demo(
     simulate: Annotated[bool, typer.Option(help="是否启动模拟城市 / whether to start the simulated city.")] = True,
 ) -> None:
     """启动带模拟煤城的完整平台 / start the whole platform with a simulated coal city."""
-    from hengliu.cli.demo import Demo
-
     if engine not in ("local", "kafka"):
         raise typer.BadParameter("应为 local 或 kafka / is local or kafka", param_hint="--engine")
-    run(lambda settings: Demo(settings, engine, size, history, speed, simulate).run())
+    if size not in ("tiny", "demo"):
+        raise typer.BadParameter("应为 tiny 或 demo / is tiny or demo", param_hint="--size")
+
+    async def main(settings: Settings) -> int:
+        from hengliu.cli.demo import Demo
+
+        return await Demo(settings, engine, size, history, speed, simulate).run()
+
+    run(main)
+
+
+def _look(view: str, *arguments: object) -> None:
+    async def main(settings: Settings) -> int:
+        from hengliu.cli import log_view
+
+        code: int = await getattr(log_view, view)(settings, *arguments)
+        return code
+
+    run(main)
 
 
 @log_app.command("topics")
 def log_topics() -> None:
     """列出主题、类别与分区 / list topics, kinds and partitions."""
-    from hengliu.cli import log_view
-
-    run(log_view.topics)
+    _look("topics")
 
 
 @log_app.command("offsets")
 def log_offsets() -> None:
     """列出各分区的末尾位置 / list the end position of every partition."""
-    from hengliu.cli import log_view
-
-    run(log_view.offsets)
+    _look("offsets")
 
 
 @log_app.command("tail")
@@ -161,26 +215,62 @@ def log_tail(
     clocks: Annotated[bool, typer.Option("--clocks", help="同时显示时钟记录 / show clock records too.")] = False,
 ) -> None:
     """显示一个主题的记录 / show a topic's records."""
-    from hengliu.cli import log_view
-
-    run(lambda settings: log_view.tail(settings, topic, last, follow, clocks))
+    _look("tail", topic, last, follow, clocks)
 
 
 @token_app.command("issue")
 def token_issue(
     name: Annotated[str, typer.Argument(help="持有者名称 / name of the holder.")],
     source: Annotated[
-        list[str], typer.Option("--source", help="可写的事件来源，末尾可用 * / sources it may write; a trailing * is a prefix.")
-    ] = [],  # noqa: B006
-    role: Annotated[list[str], typer.Option("--role", help="角色：device、registrar、reader、admin / roles.")] = [],  # noqa: B006
+        list[str] | None,
+        typer.Option("--source", help="可写的事件来源，末尾可用 * / sources it may write; a trailing * is a prefix."),
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="角色 / roles: device, registrar, reader, admin. [default: device]")
+    ] = None,
+    enterprise: Annotated[
+        list[str] | None, typer.Option("--enterprise", help="可读的企业；all 为全部 / enterprises it may read; all.")
+    ] = None,
+    division: Annotated[
+        list[str] | None, typer.Option("--division", help="可读的行政区划代码 / divisions (GB/T 2260) it may read; all.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(help="有效天数；缺省为直到吊销 / days it is valid; else until revoked.", min=1)
+    ] = None,
 ) -> None:
     """签发一个令牌，只显示一次 / issue a token; it is shown once."""
+    from hengliu.rights import ALL, TokenStore
+    from hengliu.rights import Role as Right
+
+    roles = role or ["device"]
+    if unknown := sorted(set(roles) - {r.value for r in Right}):
+        raise typer.BadParameter(f"没有角色 / no such role: {', '.join(unknown)}", param_hint="--role")
+    settings = read_settings()
+    with telling(settings):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        typer.echo(
+            TokenStore(settings.data_dir / "tokens.json").issue(
+                name,
+                roles=roles,
+                sources=source or [],
+                enterprises=ALL if enterprise == ["all"] else enterprise or [],
+                divisions=ALL if division == ["all"] else division or [],
+                valid_s=None if days is None else days * 86_400,
+            )
+        )
+
+
+@token_app.command("revoke")
+def token_revoke(name: Annotated[str, typer.Argument(help="持有者名称 / name of the holder.")]) -> None:
+    """吊销一个持有者的全部令牌 / revoke every token of a holder. A running platform sees it at once."""
     from hengliu.rights import TokenStore
 
     settings = read_settings()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    store = TokenStore(settings.data_dir / "tokens.json")
-    typer.echo(store.issue(name, roles=role or ["device"], sources=source))
+    with telling(settings):
+        gone = TokenStore(settings.data_dir / "tokens.json").revoke(name)
+    console.print(f"已吊销 {gone} 个令牌 / {gone} tokens revoked")
+    if not gone:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -193,12 +283,12 @@ def load(
     limit: Annotated[int, typer.Option(help="最多读多少行，0 为全部 / rows at most; 0 is all.", min=0)] = 0,
 ) -> None:
     """通过接口载入文件，重复执行不会重复计数 / load a file through the API; run twice it counts nothing twice."""
-    from connectors.files.command import load_command
-
     settings = read_settings()
     configure_logging(settings)
-    raise typer.Exit(
-        load_command(
+    with telling(settings):
+        from connectors.files.command import load_command
+
+        code = load_command(
             file,
             mapping,
             list_,
@@ -207,7 +297,7 @@ def load(
             limit,
             console,
         )
-    )
+    raise typer.Exit(code)
 
 
 app.command("simulate")(simulate)

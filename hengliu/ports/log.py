@@ -117,7 +117,8 @@ class Slice:
     """Consecutive records of one partition, as parallel columns of equal length.
 
     ``position`` is where the last slice of the same reader ended (or where it was opened or sought), so that slices are
-    contiguous over markers and holes too, and ``next_position`` is where to go on; records may be fewer than the difference. ``headers[i]``, ``keys[i]``, ``values[i]`` and ``offsets[i]`` belong together.
+    contiguous over markers and holes too, and ``next_position`` is where to go on; records
+    may be fewer than the difference. ``headers[i]``, ``keys[i]``, ``values[i]`` and ``offsets[i]`` belong together.
     """
 
     topic: str
