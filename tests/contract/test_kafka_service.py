@@ -39,6 +39,8 @@ def _alive(pid: int) -> bool:
 
 
 @pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_data_outlives_the_broker_and_the_broker_not_its_owner(tmp_path: Path) -> None:
     async with KafkaService(tmp_path, heap_mb=384) as bootstrap:
         assert bootstrap.startswith("127.0.0.1:")

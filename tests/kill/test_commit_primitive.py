@@ -14,6 +14,8 @@ from tests.kill.commit_worker import FENCED, open_log
 
 __all__ = ["event_log_kafka"]
 
+pytestmark = pytest.mark.timeout(300)  # several processes a test, on cores that others may share
+
 _names = iter(range(10**6))
 
 BOTH = pytest.mark.parametrize("log", ["local", pytest.param("kafka", marks=pytest.mark.kafka)])
