@@ -20,7 +20,7 @@ import msgspec
 
 from hengliu.ports.log import CLOCK_TYPE, Headers, Slice, TopicPartition
 
-__all__ = ["Arrival", "Merge", "MergeState", "Upstream"]
+__all__ = ["Arrival", "Merge", "MergeGuards", "MergeState", "Upstream"]
 
 
 class Upstream(NamedTuple):
@@ -28,6 +28,18 @@ class Upstream(NamedTuple):
 
     topic: str
     writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeGuards:
+    """What keeps the merge right. Each can be switched off in a test, which then sees the harm."""
+
+    contiguous: bool = True
+    """A slice must start where the last one ended. Off: a lost slice goes unnoticed."""
+    ordered: bool = True
+    """Release by receive time and upstream, behind every upstream's clock. Off: results depend on the interleaving."""
+    once: bool = True
+    """What was released before a restart is not released again. Off: it is processed twice."""
 
 
 class Arrival(NamedTuple):
@@ -74,7 +86,9 @@ class Merge:
         clocked: Mapping[str, Sequence[str]],
         plain: Iterable[str],
         partitions: Mapping[str, Sequence[int]],
+        guards: MergeGuards = MergeGuards(),
     ) -> None:
+        self._guards = guards
         self._lanes: dict[Upstream, _Lane] = {}
         self._clocked = frozenset(clocked)
         self._next: dict[TopicPartition, int] = {}
@@ -131,10 +145,10 @@ class Merge:
                 declared (the topology differs from the log's contents).
         """
         topic, partition = piece.topic, piece.partition
-        if piece.position != self._next[piece.tp]:
+        if self._guards.contiguous and piece.position != self._next[piece.tp]:
             raise ValueError(f"{topic}/{partition}: read from {piece.position}, expected {self._next[piece.tp]}")
         clocked = topic in self._clocked
-        released = self._released_before
+        released = self._released_before if self._guards.once else 0
         lane = None if clocked else self._lanes[Upstream(topic, str(partition))]
         for offset, key, value, headers in zip(piece.offsets, piece.keys, piece.values, piece.headers, strict=True):
             if clocked:
@@ -153,6 +167,8 @@ class Merge:
 
     def release(self) -> tuple[list[Arrival], int]:
         """(records received before the clock, in order; the clock). Both advance together: a caller commits them as one."""
+        if not self._guards.ordered:
+            return self._release_unordered()
         clock = max(self.clock, self._released_before)
         out: list[Arrival] = []
         for lane in self._lanes.values():
@@ -163,3 +179,11 @@ class Merge:
         out.sort(key=lambda a: (a.received, a.rank))
         self._released_before = clock
         return out, clock
+
+    def _release_unordered(self) -> tuple[list[Arrival], int]:
+        """The guard ``ordered`` switched off: whatever is here, in the order it came."""
+        out = sorted((a for lane in self._lanes.values() for a in lane.pending), key=lambda a: (a.topic, a.partition, a.offset))
+        for lane in self._lanes.values():
+            lane.pending.clear()
+        self._released_before = max(self._released_before, self.clock)
+        return out, self._released_before

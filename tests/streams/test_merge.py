@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hengliu.ports.log import CLOCK_TYPE, Headers, Slice, TopicPartition
-from streams.kernel.merge import Arrival, Merge
+from streams.kernel.merge import Arrival, Merge, MergeGuards
 
 WRITERS = ("exchange-0", "exchange-1", "exchange-2")
 BY = TopicPartition("by-vehicle", 1)
 REGISTRY = TopicPartition("registry", 0)
+ALL_GUARDS = MergeGuards()
 
 
-def new_merge() -> Merge:
-    return Merge({"by-vehicle": WRITERS}, ["registry"], {"by-vehicle": [1], "registry": [0]})
+def new_merge(guards: MergeGuards = ALL_GUARDS) -> Merge:
+    return Merge({"by-vehicle": WRITERS}, ["registry"], {"by-vehicle": [1], "registry": [0]}, guards)
 
 
 def piece(tp: TopicPartition, start: int, rows: Sequence[tuple[int, Headers, bytes]]) -> Slice:
@@ -135,3 +136,66 @@ def test_a_writer_that_was_not_declared_is_an_error() -> None:
     merge = new_merge()
     with pytest.raises(ValueError, match="exchange-9"):
         merge.offer(piece(BY, 0, [(0, Headers(received=5, type="t", upstream="exchange-9"), b"a")]))
+
+
+def _mark(received: int, upstream: str) -> tuple[Headers, bytes]:
+    return Headers(received=received, type=CLOCK_TYPE, upstream=upstream), b""
+
+
+def _record(received: int, upstream: str, value: bytes) -> tuple[Headers, bytes]:
+    return Headers(received=received, type="t", upstream=upstream), value
+
+
+def _slice(rows: Sequence[tuple[Headers, bytes]], first: int = 0) -> Slice:
+    return piece(BY, first, [(first + i, headers, value) for i, (headers, value) in enumerate(rows)])
+
+
+CLOCKS = [_mark(100, w) for w in WRITERS]
+REGISTRY_CLOCK = piece(REGISTRY, 0, [(0, Headers(received=100, type=CLOCK_TYPE), b"")])
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_guard_ordered(guarded: bool) -> None:
+    """Two interleavings of the same upstreams; without the guard they differ."""
+    a, b = _record(2, "exchange-0", b"a"), _record(1, "exchange-1", b"b")
+    seen = []
+    for order in ([a, b], [b, a]):
+        merge = new_merge(MergeGuards(ordered=guarded))
+        merge.offer(REGISTRY_CLOCK)
+        merge.offer(_slice([*order, *CLOCKS]))
+        seen.append([x.value for x in merge.release()[0]])
+    assert (seen[0] == seen[1]) is guarded
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_guard_once(guarded: bool) -> None:
+    """One record is released, a later one held back: a restart reads both again."""
+    rows = [
+        _record(9, "exchange-1", b"later"),
+        _record(1, "exchange-0", b"early"),
+        _mark(5, "exchange-0"),
+        _mark(5, "exchange-2"),
+    ]
+    first = new_merge()
+    first.offer(REGISTRY_CLOCK)
+    first.offer(_slice(rows))
+    assert [x.value for x in first.release()[0]] == [b"early"]
+    second = new_merge(MergeGuards(once=guarded))
+    second.restore(first.state(), first.positions())
+    second.offer(_slice([*rows, *CLOCKS]))
+    again = [x.value for x in second.release()[0]]
+    assert again == ([b"later"] if guarded else [b"early", b"later"])
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_guard_contiguous(guarded: bool) -> None:
+    """A slice is lost on the way; without the guard nobody notices and its record is missing."""
+    merge = new_merge(MergeGuards(contiguous=guarded))
+    merge.offer(REGISTRY_CLOCK)
+    behind = _slice([_record(3, "exchange-0", b"second"), *CLOCKS], first=1)
+    if guarded:
+        with pytest.raises(ValueError, match="expected 0"):
+            merge.offer(behind)
+    else:
+        merge.offer(behind)
+        assert [x.value for x in merge.release()[0]] == [b"second"]
