@@ -165,7 +165,7 @@ def demo(
         str, typer.Option(help="local：单进程内嵌引擎；kafka：Kafka + ClickHouse + PostgreSQL / deployment.")
     ] = "local",
     size: Annotated[str, typer.Option(help="模拟城市的规模 / size of the simulated city: tiny, demo.")] = "demo",
-    history: Annotated[float, typer.Option(help="先载入多少小时历史 / hours of history loaded first.", min=0)] = 30.0,
+    history: Annotated[float, typer.Option(help="先载入多少小时历史 / hours of history loaded first.", min=0)] = 14.0,
     speed: Annotated[float, typer.Option(help="实时倍速 / speed of the live part; 1 is real time.", min=0.1)] = 1.0,
     simulate: Annotated[bool, typer.Option(help="是否启动模拟城市 / whether to start the simulated city.")] = True,
 ) -> None:
