@@ -100,7 +100,9 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if not records:
                 continue
             tp = TP(raw_tp.topic, raw_tp.partition)
-            start = self._next.get(tp, records[0].offset)
+            # After a rebalance the consumer may stand before what it fetched last. A slice never starts behind its first
+            # record: a host that waits for exactly that position would take these records a second time.
+            start = min(self._next.get(tp, records[0].offset), records[0].offset)
             end = records[-1].offset + 1
             self._next[tp] = end
             out[tp] = [

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from faust.transport import base
 from faust.types import TP
 
-from hengliu.ports.log import LogReader, TopicPartition
+from hengliu.ports.log import LogReader, LogUnavailable, TopicPartition
 from infra.faust_batch import BatchConsumer
 
 __all__ = ["Transport"]
@@ -55,7 +55,7 @@ class Consumer(BatchConsumer, base.Consumer):  # type: ignore[misc]
             reader, self._reader = self._reader, None
             await reader.close()
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:  # noqa: ASYNC109
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         active = frozenset(TP(tp.topic, tp.partition) for tp in (active_partitions or self._assigned))
         if self._reader is None or active != self._reading:
             await self._drop_reader()
@@ -64,7 +64,16 @@ class Consumer(BatchConsumer, base.Consumer):  # type: ignore[misc]
             )
             self._reading = active
         found: dict[TP, list[Any]] = {}
-        for piece in await self._reader.poll(MAX_RECORDS, int(min(timeout, 1.0) * 1000)):
+        reader = self._reader
+        try:
+            pieces = await reader.poll(MAX_RECORDS, int(min(timeout, 1.0) * 1000))
+        except LogUnavailable:
+            if reader is self._reader:
+                raise
+            return {}
+        if reader is not self._reader:
+            return {}  # a seek came in between: what was read is from before it, and must not move the positions
+        for piece in pieces:
             tp = TP(piece.topic, piece.partition)
             self._positions_now[tp] = piece.next_position
             found.setdefault(tp, []).append(piece)

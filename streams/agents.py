@@ -61,15 +61,22 @@ class _Feed:
         if piece.position > expected:
             return expected
         self._expected[piece.tp] = piece.next_position
-        await self._queue.put(piece)
+        try:
+            await self._queue.put(piece)
+        except asyncio.CancelledError:
+            # The app that delivers is going; the next one reads the slice again.
+            self._expected[piece.tp] = piece.position
+            raise
         return None
 
     async def poll(self, max_records: int, timeout_ms: int) -> Sequence[Slice]:
+        if self._pump is not None and self._pump.done():
+            # Looked at each time, not when the queue is empty: clocks of the other inputs see to it that it never is, and
+            # without the registry's the merge would stand still for good.
+            self._pump.result()
         try:
             first = await asyncio.wait_for(self._queue.get(), timeout_ms / 1000)
         except TimeoutError:
-            if self._pump is not None and self._pump.done():
-                self._pump.result()
             return []
         pieces, count = [first], len(first)
         while count < max_records and not self._queue.empty():
@@ -146,6 +153,7 @@ class GroupHost:
         self.failures: dict[TaskId, str] = {}
         self._running: dict[int, _Running] = {}
         self._sought: dict[TopicPartition, float] = {}
+        self._rebuilding: set[asyncio.Task[None]] = set()
         self._app: Any = None
 
     @property
@@ -176,7 +184,8 @@ class GroupHost:
         running = _Running(self, TaskId(self.group, partition))
         self._running[partition] = running
         running.loop.add_done_callback(lambda _: self._ended(running))
-        return await running.positions
+        # Faust may give up waiting (an app that stops, a rebalance that is overtaken); that must not cancel what is opened.
+        return await asyncio.shield(running.positions)
 
     async def revoked(self, tps: Collection[TopicPartition]) -> None:
         """Nothing to do yet: delivery has stopped, and whoever gets a task fences ours before it reads state."""
@@ -205,7 +214,9 @@ class GroupHost:
             logger.warning("%s: fenced, another worker runs it", running.id)
         else:
             logger.error("%s failed; it is rebuilt from its last commit", running.id, exc_info=error)
-        self._rebuilding = asyncio.create_task(self._rebuild(running))
+        rebuilding = asyncio.create_task(self._rebuild(running), name=f"rebuild {running.id}")
+        self._rebuilding.add(rebuilding)
+        rebuilding.add_done_callback(self._rebuilding.discard)
 
     async def _rebuild(self, failed: _Running) -> None:
         for attempt in range(1_000_000):
@@ -224,9 +235,13 @@ class GroupHost:
             return
 
     async def stop(self) -> None:
-        for running in list(self._running.values()):
-            await running.end()
+        for rebuilding in list(self._rebuilding):
+            rebuilding.cancel()
+        await asyncio.gather(*self._rebuilding, return_exceptions=True)
+        ending = list(self._running.values())
         self._running.clear()
+        for running in ending:
+            await running.end()
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]
@@ -288,7 +303,11 @@ class _Shell:
             await self._end_app(app)
             await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
             attempt += 1
-            await self._start_app()
+            try:
+                await self._start_app()
+            except Exception as error:  # noqa: BLE001 - whatever it was
+                # The broker may be away for longer than one try, and nothing else tries again.
+                logger.warning("%s: its Faust app did not start: %s: %s", self.host.group, type(error).__name__, error)
 
     async def _end_app(self, app: _GroupApp) -> None:
         try:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 import streams.agents
 from hengliu.compose.adapters import register_transports
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.ports.clock import SystemClock
-from hengliu.ports.log import CLOCK_TYPE, Headers, Record, TopicPartition, partition_for
+from hengliu.ports.log import CLOCK_TYPE, Headers, LogUnavailable, Record, Slice, TopicPartition, partition_for
 from infra.local_log import LocalLog
-from streams.agents import FaustShell
+from streams.agents import FaustShell, GroupHost
 from streams.supervisor import Supervisor
 from streams.topology import Topology
 
@@ -141,3 +142,76 @@ async def test_a_slice_that_faust_drops_is_read_again(city: City, monkeypatch: p
     finally:
         await running.stop()
     assert len(dropped) == 3
+
+
+class _Deaf:
+    """A reader of the registry whose connection is gone."""
+
+    async def poll(self, max_records: int, timeout_ms: int) -> list[Any]:
+        raise LogUnavailable("made by this test")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_lost_registry_reader_ends_the_task_however_busy_its_other_inputs_are() -> None:
+    """Clocks keep the queue from ever being empty, so a check made only then would leave the merge standing for good."""
+    tp = TopicPartition("by-meter", 0)
+    feed: Any = streams.agents._Feed({tp: 0}, _Deaf())  # type: ignore[arg-type]
+
+    async def busy() -> None:
+        for position in range(5):
+            mark = Headers(received=position, type=CLOCK_TYPE, upstream="exchange-0")
+            await feed.put(Slice(*tp, position, position + 1, [position], [b""], [b""], [mark]))
+            await feed.poll(1_000, 1_000)
+
+    with pytest.raises(LogUnavailable):
+        await busy()
+    await feed.close()
+
+
+async def test_a_delivery_that_is_cancelled_is_read_again() -> None:
+    tp = TopicPartition("by-meter", 0)
+    feed: Any = streams.agents._Feed({tp: 0}, None)
+    mark = Headers(received=1, type=CLOCK_TYPE)
+    pieces = [Slice(*tp, n, n + 1, [n], [b""], [b""], [mark]) for n in range(streams.agents.FEED_SLICES + 1)]
+    for piece in pieces[:-1]:
+        await feed.put(piece)
+    waiting = asyncio.create_task(feed.put(pieces[-1]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert feed.position(tp) == pieces[-1].position
+    await feed.close()
+
+
+async def test_an_assignment_that_faust_gives_up_waiting_for_leaves_a_sound_task(city: City) -> None:
+    """An app that stops while it seeks cancels the wait; the task behind it must open as if nothing had happened."""
+    host = GroupHost(city.topology, "meter")
+    asking = asyncio.create_task(host.assigned([TopicPartition("by-meter", 0)]))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    try:
+        assert await host.assigned([TopicPartition("by-meter", 0)]) == {TopicPartition("by-meter", 0): 0}
+        assert host.failures == {}
+    finally:
+        await host.stop()
+
+
+async def test_a_seek_while_the_local_transport_reads_does_not_end_its_app(city: City) -> None:
+    running = faust_shell(city)
+    await running.start()
+    try:
+        await city.truck(1)
+        await city.wait_for_tickets(1)
+        vehicle = next(s for s in running._shells if s.host.group == "vehicle")
+        app = vehicle._app
+        for p in range(PARTITIONS):
+            consumer = app.consumer
+            await consumer.seek(TP("by-vehicle", p), await consumer.position(TP("by-vehicle", p)))
+        await city.truck(2)
+        assert len(await city.wait_for_tickets(2)) == 2
+        assert vehicle._app is app
+    finally:
+        await running.stop()
