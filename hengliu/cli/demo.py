@@ -64,6 +64,11 @@ class Child:
             await process.wait()
 
 
+async def _stop_all(children: Sequence[Child]) -> None:
+    """At once: each is safe without the others, and what one has not finished it does when it starts again."""
+    await asyncio.gather(*(child.stop() for child in children))
+
+
 def _die_with_parent() -> None:
     """Linux: SIGTERM when the parent is gone, however it went (prctl(2), PR_SET_PDEATHSIG = 1)."""
     import ctypes
@@ -134,7 +139,6 @@ class Demo:
         return [child]
 
     async def _run_kafka(self) -> int:
-
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -157,14 +161,15 @@ class Demo:
             url = f"http://{self._settings.host}:{self._settings.port}"
             # The projector first: it creates the tables that the API reads.
             roles = [Child(r, [r], environment) for r in ("projector", "api", "worker", "outbox")]
+            running: list[Child] = []
+            stack.push_async_callback(_stop_all, running)
             for child in roles:
-                stack.push_async_callback(child.stop)
+                running.append(child)
                 await child.start()
             await self._wait_ready(url, roles, stop)
             if not stop.is_set():
                 await self._register(url, urls.event_store)
-                for child in await self._start_city(url):
-                    stack.push_async_callback(child.stop)
+                running.extend(await self._start_city(url))
                 self._greet(url)
             await self._watch(roles, stop)
         return 0

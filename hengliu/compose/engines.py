@@ -26,10 +26,19 @@ async def engines(folder: Path) -> AsyncIterator[EngineUrls]:
     from infra.services.postgres import PostgresService
 
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async with contextlib.AsyncExitStack() as stack:
-        kafka, clickhouse, postgres = await asyncio.gather(
-            stack.enter_async_context(KafkaService(folder / "kafka")),
-            stack.enter_async_context(ClickHouseService(folder / "clickhouse")),
-            stack.enter_async_context(PostgresService(folder / "postgres")),
-        )
+    services: tuple[contextlib.AbstractAsyncContextManager[str], ...] = (
+        KafkaService(folder / "kafka"),
+        ClickHouseService(folder / "clickhouse"),
+        PostgresService(folder / "postgres"),
+    )
+    found = await asyncio.gather(*(service.__aenter__() for service in services), return_exceptions=True)
+    failed = next((answer for answer in found if isinstance(answer, BaseException)), None)
+    try:
+        if failed is not None:
+            raise failed
+        kafka, clickhouse, postgres = (str(answer) for answer in found)
         yield EngineUrls(f"kafka://{kafka}", clickhouse, postgres)
+    finally:
+        # Side by side too: one after the other they take longer than a person waits after Ctrl-C.
+        started = [s for s, answer in zip(services, found, strict=True) if not isinstance(answer, BaseException)]
+        await asyncio.gather(*(service.__aexit__(None, None, None) for service in started))
