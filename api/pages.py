@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 HERE: Final = Path(__file__).parent
 ROWS: Final = 50
 FRAME_S: Final = 0.2
+SLOW_S: Final = 10.0
+"""How long names and the registry behind them serve; a new registration is named on the pages this much later at most."""
+REGISTRY: Final = frozenset({"enterprises", "sites", "districts", "devices", "meters"})
 QUERY_S: Final = 10.0
 """A page that took longer to read is answered 503."""
 
@@ -546,14 +549,14 @@ def router(deps: Deps) -> APIRouter:
                 page = await deps.run_query(deps.warehouse, deps.queries[name], reading.scope, parameters, None, limit)
                 return list(page.rows)
 
-            rows: list[dict[str, Any]] = await site.shared.get(key, make)
+            rows: list[dict[str, Any]] = await site.shared.get(key, make, SLOW_S if name in REGISTRY else None)
             return rows
 
         return Reader(run, deps.clock.now_ms(), language)
 
     async def names_of(reading: Reading, language: str) -> Names:
         key = ("names", language, reading.scope)
-        names: Names = await site.shared.get(key, lambda: read_names(reader(reading, language)), fresh_s=10.0)
+        names: Names = await site.shared.get(key, lambda: read_names(reader(reading, language)), SLOW_S)
         return names
 
     def guarded(

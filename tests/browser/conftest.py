@@ -4,6 +4,7 @@ Playwright's synchronous driver keeps an event loop in this thread, so browser a
 """
 
 import asyncio
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -123,14 +124,31 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def visitor(stage: Stage, chromium: Browser) -> Iterator[Visitor]:
-    """Fails the test on any external request, console message of weight or script error."""
-    stage.recorded.empty = stage.recorded.failing = False
-    stage.recorded.slow_s = 0.0
-    seen = Seen()
-    made = Visitor(chromium, stage.address, seen)
+@contextlib.contextmanager
+def visiting(stage: Stage, chromium: Browser) -> Iterator[Visitor]:
+    made = Visitor(chromium, stage.address, Seen())
     yield made
     for context in made.contexts:
         context.close()
-    assert seen.faults == []
+    assert made.seen.faults == []
+
+
+@pytest.fixture
+def visitor(stage: Stage, chromium: Browser) -> Iterator[Visitor]:
+    """Fails the test on any external request, console message of weight or script error."""
+    with visiting(stage, chromium) as made:
+        yield made
+
+
+@pytest.fixture
+def own_stage() -> Iterator[Stage]:
+    """A server of this test alone, whose rows it may change: answers are shared among askers for a while."""
+    with Stage() as running:
+        yield running
+
+
+@pytest.fixture
+def own_visitor(own_stage: Stage, chromium: Browser) -> Iterator[Visitor]:
+    """A visitor of ``own_stage``."""
+    with visiting(own_stage, chromium) as made:
+        yield made

@@ -61,7 +61,8 @@ class Recorded:
         self.random = random.Random(7)
         self.empty = False
         self.failing = False
-        self.slow_s = 0.0
+        self.slow = False
+        """Answers wait until this is false again."""
         self.asked: list[str] = []
         self.started = self.now()
         self.flow = self._flow()
@@ -103,7 +104,8 @@ class Recorded:
         for name in parameters:
             assert name in query.accepted, f"{query.name} takes no {name}"
         self.asked.append(query.name)
-        await asyncio.sleep(self.slow_s)
+        while self.slow:
+            await asyncio.sleep(0.05)
         if self.failing:
             raise WarehouseUnavailable("the warehouse is away")
         method = getattr(self, query.name.replace("-", "_").split("/")[0])

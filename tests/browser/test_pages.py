@@ -150,11 +150,11 @@ def test_an_unknown_address_is_a_page(visitor: Visitor, language: str, words: st
 
 
 @pytest.mark.parametrize(("language", "words"), [("zh", "暂时无法读取"), ("en", "Not available now")])
-def test_a_warehouse_that_is_away_is_a_503_page(visitor: Visitor, stage: Stage, language: str, words: str) -> None:
-    visitor.seen.allowed = ("503",)
-    stage.recorded.failing = True
-    page = visitor.open("/tickets", language, goto=False)
-    response = page.goto(visitor.address + "/tickets")
+def test_a_warehouse_that_is_away_is_a_503_page(own_visitor: Visitor, own_stage: Stage, language: str, words: str) -> None:
+    own_visitor.seen.allowed = ("503",)
+    own_stage.recorded.failing = True
+    page = own_visitor.open("/tickets", language, goto=False)
+    response = page.goto(own_visitor.address + "/tickets")
     assert response is not None
     assert response.status == 503
     assert response.headers["retry-after"] == "5"

@@ -1,7 +1,6 @@
 """The city screen in Chromium: panels, live rows, drill-down, states, both languages, desk and phone."""
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -112,13 +111,14 @@ def test_the_language_switch_keeps_the_choice(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize(("language", "word"), [("zh", "正在读取"), ("en", "Loading")])
-def test_loading_is_said(visitor: Visitor, stage: Stage, language: str, word: str) -> None:
-    stage.recorded.slow_s = 5.0
-    time.sleep(1.2)  # answers are shared for a second
-    page = visitor.open("/", language)
+def test_loading_is_said(own_visitor: Visitor, own_stage: Stage, language: str, word: str) -> None:
+    own_stage.recorded.slow = True
+    page = own_visitor.open("/", language)
     for name in PANELS:
         expect(page.locator(f"#panel-{name} .state-loading")).to_contain_text(word)
         expect(page.locator(f"#panel-{name}")).to_have_attribute("aria-busy", "true")
+    own_stage.recorded.slow = False
+    wait_full(page)
 
 
 EMPTY = {
@@ -128,10 +128,9 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_empty_is_said_and_is_not_zero(visitor: Visitor, stage: Stage, language: str) -> None:
-    stage.recorded.empty = True
-    time.sleep(1.2)  # answers are shared for a second
-    page = visitor.open("/", language)
+def test_empty_is_said_and_is_not_zero(own_visitor: Visitor, own_stage: Stage, language: str) -> None:
+    own_stage.recorded.empty = True
+    page = own_visitor.open("/", language)
     for name in ("hours", "warnings", "weighings", "stocks", "load"):
         expect(page.locator(f"#panel-{name}")).to_have_attribute("data-state", "empty")
     for word in EMPTY[language]:
