@@ -1,13 +1,13 @@
 """The ingest API's speed beside its own limits, in one run of under a minute: ``python -m bench.ingest``.
 
-The server is a process of its own (local log, intake, API); the client is this process and sends requests made beforehand
-over a few keep-alive connections, one request at a time on each, as devices do.
+The server is a process of its own (log, intake, API; with ``--engine kafka`` beside a broker); the client is this process and
+sends requests made beforehand over a few keep-alive connections, one request at a time on each, as devices do.
 
 Limits, same bytes and connections: an application on the same server that reads the body and answers a constant (what HTTP
 alone allows), and ``Intake.submit`` called in the server's process (what intake alone allows). One JSON object on standard
 output; processor times are of the server.
 
-What it does not prove: nothing of tables, streams, Kafka, TLS or a real network; nothing of a machine with a free core for
+What it does not prove: nothing of tables, streams, TLS or a real network; nothing of a machine with a free core for
 the client, since both share this one's.
 """
 
@@ -31,6 +31,7 @@ from api.health import Monitor
 from api.live import Hub, Panel
 from api.progress import StageProgress
 from api.server import ApiServer
+from bench.engines import ENGINES, event_log, kafka_of
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.intake.directory import Directory
@@ -38,7 +39,6 @@ from hengliu.intake.service import Intake, IntakePolicy
 from hengliu.metrics import Meters
 from hengliu.ports.clock import SystemClock
 from hengliu.rights import PLATFORM, Principal, Role, TokenStore
-from infra.local_log import LocalLog
 from projections.queries import QUERIES, family_query, run_query
 
 PARTITIONS = 4
@@ -79,12 +79,12 @@ async def _no_panel(panel: Panel, now_ms: int) -> list[dict[str, Any]]:
     return []
 
 
-async def serve(folder: Path) -> None:
+async def serve(folder: Path, bootstrap: str) -> None:
     """Serve both applications; commands come on standard input, one JSON array a line, answers go to standard output."""
     catalog, clock, meters = Catalog(), SystemClock(), Meters()
     tokens = TokenStore(folder / "tokens.json", clock)
     token = tokens.issue("bench", [Role.DEVICE], sources=[f"{PREFIX}*"])
-    async with LocalLog.open(folder / "log.sqlite") as log:
+    async with event_log(folder, bootstrap) as log:
         await log.create_topics(catalog.topic_specs(PARTITIONS))
         directory = Directory(log, PARTITIONS)
         await directory.start()
@@ -188,13 +188,15 @@ async def send_all(
     return time.perf_counter() - began, sorted(latencies)
 
 
-async def run(counts: dict[int, int], connections: int, folder: Path) -> dict[str, Any]:
+async def run(counts: dict[int, int], connections: int, folder: Path, bootstrap: str) -> dict[str, Any]:
     server = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "bench.ingest",
         "--serve",
         str(folder),
+        "--bootstrap",
+        bootstrap,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -246,18 +248,25 @@ async def run(counts: dict[int, int], connections: int, folder: Path) -> dict[st
     }
 
 
+async def on(engine: str, counts: dict[int, int], connections: int, folder: Path) -> dict[str, Any]:
+    async with kafka_of(engine, folder) as bootstrap:
+        return await run(counts, connections, folder, bootstrap)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of events")
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--engine", choices=ENGINES, default="local")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--bootstrap", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        asyncio.run(serve(arguments.serve))
+        asyncio.run(serve(arguments.serve, arguments.bootstrap))
         return 0
     counts = {1: int(4_000 * arguments.scale), 100: int(40_000 * arguments.scale), 1000: int(80_000 * arguments.scale)}
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(asyncio.run(run(counts, arguments.connections, Path(folder))), indent=1))
+        print(json.dumps(asyncio.run(on(arguments.engine, counts, arguments.connections, Path(folder))), indent=1))
     return 0
 
 

@@ -1,9 +1,9 @@
 """Intake's speed beside its own limits, in one run of well under a minute: ``python -m bench.intake``.
 
-Limits: parsing beside ``orjson.loads`` alone and beside pydantic alone on the same events; submitting beside the local log's
+Limits: parsing beside ``orjson.loads`` alone and beside pydantic alone on the same events; submitting beside the log's
 ``append`` alone with the same bytes, keys and headers in the same batches. One JSON object on standard output.
 
-What it does not prove: nothing of HTTP, of Kafka, of a disk that other processes share, or of many sources (``--sources``).
+What it does not prove: nothing of HTTP, of a disk that other processes share, or of many sources (``--sources``).
 Generating the events is not timed.
 """
 
@@ -20,15 +20,15 @@ from typing import Any
 
 import orjson
 
+from bench.engines import ENGINES, event_log, kafka_of
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.intake.directory import Directory
 from hengliu.intake.parse import Accepted, ParsePolicy, parse
 from hengliu.intake.service import Intake, IntakePolicy
 from hengliu.ports.clock import SystemClock
-from hengliu.ports.log import Headers, Record, partition_for
+from hengliu.ports.log import EventLog, Headers, Record, partition_for
 from hengliu.rights import PLATFORM, Principal, Role
-from infra.local_log import LocalLog
 
 DEVICE = Principal("bench", frozenset({Role.DEVICE}), ("urn:dev:org:32473-*",))
 
@@ -87,11 +87,11 @@ def bench_parse(count: int) -> dict[str, Any]:
     return report
 
 
-async def bench_submit(count: int, sources: int, batch: int, clients: int, partitions: int) -> dict[str, Any]:
-    """Events/s through intake into the local log, and of the log alone with the same records."""
+async def bench_submit(engine: str, count: int, sources: int, batch: int, clients: int, partitions: int) -> dict[str, Any]:
+    """Events/s through intake into the log, and of the log alone with the same records."""
     catalog, clock = Catalog(), SystemClock()
     with tempfile.TemporaryDirectory() as folder:
-        async with LocalLog.open(Path(folder) / "log") as log:
+        async with kafka_of(engine, Path(folder)) as bootstrap, event_log(Path(folder), bootstrap) as log:
             await log.create_topics(catalog.topic_specs(partitions))
             directory = Directory(log, partitions)
             await directory.start()
@@ -134,7 +134,7 @@ async def bench_submit(count: int, sources: int, batch: int, clients: int, parti
     }  # fmt: skip
 
 
-async def append_alone(log: LocalLog, values: list[bytes], now: int, batch: int, clients: int, partitions: int) -> float:
+async def append_alone(log: EventLog, values: list[bytes], now: int, batch: int, clients: int, partitions: int) -> float:
     """The same values, keys and header sizes straight into the log, by as many writers in batches of the same size."""
     records: list[tuple[int, Record]] = []
     for value in values:
@@ -171,18 +171,21 @@ async def register(intake: Intake, sources: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=ENGINES, default="local")
     parser.add_argument("--events", type=int, default=40_000)
     parser.add_argument("--sources", type=int, default=1_000)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--partitions", type=int, default=4)
     options = parser.parse_args()
+    engine, partitions = options.engine, options.partitions
+    sources = min(options.sources, options.events)
     report = {
         "python": platform.python_version(),
-        "parse": bench_parse(20_000),
+        "parse": bench_parse(min(20_000, options.events)),
         "submit": [
-            asyncio.run(bench_submit(options.events, options.sources, options.batch, options.clients, options.partitions)),
-            asyncio.run(bench_submit(options.events // 8, options.sources, 1, 64, options.partitions)),
+            asyncio.run(bench_submit(engine, options.events, sources, options.batch, options.clients, partitions)),
+            asyncio.run(bench_submit(engine, options.events // 8, min(sources, options.events // 8), 1, 64, partitions)),
         ],
     }
     json.dump(report, sys.stdout, indent=1)

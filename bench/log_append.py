@@ -42,6 +42,8 @@ class Row:
     rate: float
     p50_ms: float
     p99_ms: float
+    cpu_s_per_million: float
+    """Of this process: the local log works in it, a broker does not."""
     limit: float | None = None
 
 
@@ -92,9 +94,10 @@ RECORDS: dict[str, Callable[[int], Record]] = {"flat 113 B": flat, "envelope": e
 
 async def closed_loop(
     writers: int, batch: int, seconds: float, write: Callable[[int], Awaitable[object]]
-) -> tuple[float, float, float]:
-    """``writers`` loops that each write a batch, wait for its answer, and go on; rate, p50 and p99 ms."""
+) -> tuple[float, float, float, float]:
+    """``writers`` loops that each write a batch, wait for its answer, and go on; rate, p50 and p99 ms, CPU s per million."""
     took: list[float] = []
+    cpu = time.process_time()
     began = time.perf_counter()
 
     async def loop(number: int) -> None:
@@ -105,8 +108,10 @@ async def closed_loop(
 
     await asyncio.gather(*(loop(n) for n in range(writers)))
     elapsed = time.perf_counter() - began
+    cpu = time.process_time() - cpu
     took.sort()
-    return len(took) * batch / elapsed, took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
+    events = len(took) * batch
+    return events / elapsed, took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000, cpu / events * 1e6
 
 
 async def measure(log: EventLog, name: str, record: str, batch: int, writers: int, seconds: float, *, commit: bool) -> Row:
@@ -127,10 +132,10 @@ async def measure(log: EventLog, name: str, record: str, batch: int, writers: in
 
     for number in range(writers):
         await write(number)
-    rate, p50, p99 = await closed_loop(writers, batch, seconds, write)
+    rate, p50, p99, cpu = await closed_loop(writers, batch, seconds, write)
     for session in sessions:
         await session.close()
-    return Row(name, record, "commit" if commit else "append", batch, writers, rate, p50, p99)
+    return Row(name, record, "commit" if commit else "append", batch, writers, rate, p50, p99, cpu)
 
 
 def raw_sqlite(path: Path, record: str, batch: int, seconds: float) -> float:

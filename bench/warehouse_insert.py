@@ -178,21 +178,26 @@ async def on_clickhouse(directory: Path, sizes: list[int], seconds: float) -> li
             await warehouse.close()
 
 
-async def run(sizes: list[int], seconds: float) -> list[Figure]:
+ENGINES = {"chdb": on_chdb, "clickhouse": on_clickhouse}
+
+
+async def run(engines: list[str], sizes: list[int], seconds: float) -> list[Figure]:
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="hengliu-bench-") as name:
-        return [
-            *await on_chdb(Path(name) / "chdb", sizes, seconds / 2),
-            *await on_clickhouse(Path(name) / "clickhouse", sizes, seconds / 2),
-        ]
+        for engine in engines:
+            figures += await ENGINES[engine](Path(name) / engine, sizes, seconds / len(engines))
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="5000,100000,500000", help="rows of one insert, comma separated")
     parser.add_argument("--seconds", type=float, default=30, help="time for the rounds, in all")
+    parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     arguments = parser.parse_args()
-    figures = asyncio.run(run([int(s) for s in arguments.sizes.split(",")], arguments.seconds))
+    engines = list(ENGINES) if arguments.engine == "both" else [arguments.engine]
+    figures = asyncio.run(run(engines, [int(s) for s in arguments.sizes.split(",")], arguments.seconds))
     if arguments.json:
         rows = [
             {"engine": f.engine, "rows": f.rows, "insert_rows_s": round(f.insert), "raw_rows_s": round(f.raw),
