@@ -41,8 +41,13 @@ install-tests: $(VENV)/.dev install
 	@tools/system-packages strace java postgresql chromium
 
 .PHONY: test
-test: install-tests lint ## Install what the tests need and run all of them
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: install-tests lint ## Install what the tests need and run all of them, the fast ones first
+	@echo '运行全部测试，由快到慢；两个空闲核心上约二十分钟 / running every test, fast to slow; about twenty minutes on two idle cores'
+	$(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+
+.PHONY: quick
+quick: $(VENV)/.dev ## Only the tests that start no server and no browser
+	$(BIN)/python -m pytest tests/docs tests/streams tests/operators tests/intake -m 'not kafka and not clickhouse and not postgres'
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types and the import rule
@@ -61,12 +66,17 @@ kill: install-tests ## Long proof: kill -9 at random moments, fifty times on eac
 	$(BIN)/python -m tests.kill.platform --engine local --kills $(or $(KILLS),50)
 	$(BIN)/python -m tests.kill.platform --engine kafka --kills $(or $(KILLS),50)
 
+.PHONY: soak
+soak: install-tests ## Laws and protocols with new random examples, again and again (ROUNDS=20)
+	@for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; \
+		$(BIN)/python -m pytest -q --hypothesis-seed=$$RANDOM tests/streams tests/operators tests/intake tests/simulator || exit 1; done
+
 .PHONY: bench
 bench: install-tests ## Measure every stage beside its own limit; writes docs/benchmarks.md
 	$(BIN)/python -m bench
 
 .PHONY: docs
-docs: $(VENV)/.dev ## Make the generated pages: settings, schemas, OpenAPI, AsyncAPI, metrics
+docs: $(VENV)/.dev ## Write the generated pages anew: settings, OpenAPI, AsyncAPI, metrics, problem codes
 	$(BIN)/python -m tools.generate_docs
 
 .PHONY: lock
