@@ -9,6 +9,10 @@ The merge releases what was received strictly before the least clock of all upst
 upstream, order within it). A log may interleave upstreams as it likes; the released sequence depends on their contents alone.
 What is not released yet is not state: its offsets have not been passed, so a restart reads it again, and ``released_before``
 (which *is* state) tells what of it has been released already.
+
+A gap in a plain upstream's clock says that nobody received in between: intake writes the clock of a silent partition every
+second while it runs. Where ``gap_ms`` asks for it, such a gap is released like a record, as of its start. It follows from the
+contents of the log alone, so a replay finds the same gaps.
 """
 
 from collections import deque
@@ -18,9 +22,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from hengliu.events.envelope import iso_ms
 from hengliu.ports.log import CLOCK_TYPE, Headers, Slice, TopicPartition
 
 __all__ = ["Arrival", "Merge", "MergeGuards", "MergeState", "Upstream"]
+
+
+GAP_TYPE = "clock.resumed"
+"""Type of the arrival that stands for a gap; it is in no log."""
 
 
 class Upstream(NamedTuple):
@@ -70,6 +79,8 @@ class _Lane:
     tp: TopicPartition
     clock: int
     pending: deque[Arrival]
+    before: deque[int]
+    """Of a plain upstream whose gaps are watched: its clock before each pending arrival."""
 
 
 class Merge:
@@ -79,6 +90,7 @@ class Merge:
         clocked: input topics whose records name their writer, and the writers that must be heard of each.
         plain: input topics whose partitions are written by one task each.
         partitions: which partitions of each topic this task reads.
+        gap_ms: a plain upstream's clock that stood longer than this is released as an arrival of type ``GAP_TYPE``; None: not.
     """
 
     def __init__(
@@ -87,8 +99,10 @@ class Merge:
         plain: Iterable[str],
         partitions: Mapping[str, Sequence[int]],
         guards: MergeGuards = MergeGuards(),
+        gap_ms: int | None = None,
     ) -> None:
         self._guards = guards
+        self._gap_ms = gap_ms
         self._lanes: dict[Upstream, _Lane] = {}
         self._clocked = frozenset(clocked)
         self._next: dict[TopicPartition, int] = {}
@@ -101,7 +115,7 @@ class Merge:
         for rank, (upstream, tp) in enumerate(names):
             if upstream in self._lanes:
                 raise ValueError(f"{upstream} is read twice: a task reads one partition of a clocked topic")
-            self._lanes[upstream] = _Lane(rank, tp, 0, deque())
+            self._lanes[upstream] = _Lane(rank, tp, 0, deque(), deque())
             self._next[tp] = 0
         self._released_before = 0
 
@@ -120,7 +134,9 @@ class Merge:
         return sum(len(lane.pending) for lane in self._lanes.values())
 
     def state(self) -> MergeState:
-        return MergeState(self._released_before, {f"{u.topic}/{u.writer}": lane.clock for u, lane in self._lanes.items()})
+        # Where gaps are watched the clock is the one at the position that a restart reads from, so that it finds the same gaps.
+        clocks = {f"{u.topic}/{u.writer}": lane.before[0] if lane.before else lane.clock for u, lane in self._lanes.items()}
+        return MergeState(self._released_before, clocks)
 
     def restore(self, state: MergeState, positions: Mapping[TopicPartition, int]) -> None:
         self._released_before = state.released_before
@@ -148,6 +164,7 @@ class Merge:
         if self._guards.contiguous and piece.position != self._next[piece.tp]:
             raise ValueError(f"{topic}/{partition}: read from {piece.position}, expected {self._next[piece.tp]}")
         clocked = topic in self._clocked
+        gap_ms = None if clocked else self._gap_ms
         released = self._released_before if self._guards.once else 0
         lane = None if clocked else self._lanes[Upstream(topic, str(partition))]
         for offset, key, value, headers in zip(piece.offsets, piece.keys, piece.values, piece.headers, strict=True):
@@ -158,11 +175,17 @@ class Merge:
                 lane = found
             assert lane is not None
             received = headers.received
-            if received > lane.clock:
+            before = lane.clock
+            if received > before:
                 lane.clock = received
+            if gap_ms is not None and 0 < before < received - gap_ms and before >= released:
+                lane.pending.append(_gap(before, received, lane.rank, topic, partition, offset))
+                lane.before.append(before)
             # Released before the restart that made us read it again.
             if headers.type != CLOCK_TYPE and received >= released:
                 lane.pending.append(Arrival(received, lane.rank, topic, partition, offset, key, value, headers))
+                if gap_ms is not None:
+                    lane.before.append(before)
         self._next[piece.tp] = piece.next_position
 
     def release(self) -> tuple[list[Arrival], int]:
@@ -175,6 +198,8 @@ class Merge:
             pending = lane.pending
             while pending and pending[0].received < clock:
                 out.append(pending.popleft())
+                if lane.before:
+                    lane.before.popleft()
         # Stable, and each lane was appended in its own order: so ties fall to rank, then to order within the upstream.
         out.sort(key=lambda a: (a.received, a.rank))
         self._released_before = clock
@@ -185,5 +210,13 @@ class Merge:
         out = sorted((a for lane in self._lanes.values() for a in lane.pending), key=lambda a: (a.topic, a.partition, a.offset))
         for lane in self._lanes.values():
             lane.pending.clear()
+            lane.before.clear()
         self._released_before = max(self._released_before, self.clock)
         return out, self._released_before
+
+
+def _gap(start: int, end: int, rank: int, topic: str, partition: int, offset: int) -> Arrival:
+    """A gap as a reference event (``streams.kernel.reference``), received when it began."""
+    data = {"partition": f"{topic}/{partition}", "valid_from": iso_ms(start), "until": iso_ms(end)}
+    value = msgspec.json.encode({"data": data})
+    return Arrival(start, rank, topic, partition, offset, b"", value, Headers(received=start, type=GAP_TYPE))

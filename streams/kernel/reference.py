@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from hengliu.events.envelope import ms_of
+from hengliu.events.families.common import UtcTime
 from hengliu.events.families.registry import (
     DeviceRegistered,
     DistrictRegistered,
@@ -20,8 +21,21 @@ from hengliu.events.families.registry import (
     VehicleRegistered,
 )
 from hengliu.events.family import EventData
+from streams.kernel.merge import GAP_TYPE
 
-__all__ = ["REFERENCE_TABLES", "Reference", "Versions", "read_reference"]
+__all__ = ["GAP_MS", "REFERENCE_TABLES", "ClockResumed", "Reference", "Versions", "read_reference"]
+
+GAP_MS = 10_000
+"""A clock that stood this long was not running: intake writes it every second (``IntakePolicy.tick_after_ms``)."""
+
+
+class ClockResumed(EventData):
+    """Nobody received anything on a partition between two times; ``streams.kernel.merge`` finds it in the log."""
+
+    partition: str
+    valid_from: UtcTime
+    until: UtcTime
+
 
 KEYS: Mapping[str, tuple[str, type[EventData], str]] = {
     "district.registered": ("districts", DistrictRegistered, "division"),
@@ -30,6 +44,7 @@ KEYS: Mapping[str, tuple[str, type[EventData], str]] = {
     "device.registered": ("devices", DeviceRegistered, "source"),
     "vehicle.registered": ("vehicles", VehicleRegistered, "plate"),
     "rule.published": ("rules", RulePublished, "rule"),
+    GAP_TYPE: ("gaps", ClockResumed, "partition"),
 }
 """Reference type to (table, payload model, member that is the key). One line a type."""
 
@@ -110,3 +125,19 @@ class Reference:
     def device_sources(self) -> list[str]:
         """Every registered device's source, sorted."""
         return sorted(self._tables["devices"])
+
+    def unheard_ms(self, since: int, until: int) -> int:
+        """How much of a time (ms, recorded time) nobody received: the union of the gaps of all partitions."""
+        gaps: list[tuple[int, int]] = []
+        for versions in self._tables.get("gaps", {}).values():
+            # A partition's gaps do not overlap: all but the last that began before ``since`` have ended before it, too.
+            first = max(bisect_right(versions.since, since) - 1, 0)
+            for start, payload in zip(versions.since[first:], versions.payloads[first:], strict=True):
+                if start >= until:
+                    break
+                gaps.append((start, ms_of(ClockResumed.model_validate_json(payload).until)))
+        total, reached = 0, since
+        for start, end in sorted(gaps):
+            total += max(0, min(end, until) - max(start, reached))
+            reached = max(reached, min(end, until))
+        return total

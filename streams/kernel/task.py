@@ -38,7 +38,7 @@ from hengliu.ports.log import (
 )
 from streams.kernel.merge import Arrival, Merge, MergeState
 from streams.kernel.operator import Batch, Emit, Operator
-from streams.kernel.reference import KEYS, REFERENCE_TABLES, Reference, Versions, read_reference
+from streams.kernel.reference import GAP_MS, KEYS, REFERENCE_TABLES, Reference, Versions, read_reference
 from streams.kernel.state import State, StateStore
 
 __all__ = ["NO_FAULTS", "CommitPolicy", "ExchangeTask", "Faults", "OperatorTask", "Outputs", "Progress", "StreamTask"]
@@ -333,6 +333,7 @@ class OperatorTask(StreamTask):
             clocked_inputs,
             [topics.REGISTRY],
             {topics.REGISTRY: every, **{t: [task.partition] for t in clocked_inputs}},
+            gap_ms=GAP_MS,
         )
         super().__init__(task, log, clock, merge, clocked_outputs, partitions, policy, faults, open_reader)
         self._catalog = catalog

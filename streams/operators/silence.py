@@ -1,7 +1,8 @@
 """Silence and supply of devices: nothing heard for too long, power or network lost.
 
 Silence is of recorded time: how long nothing was *received*. A device whose clock is wrong, or which sends its buffer late,
-is not silent while it sends; one that sends old readings is heard.
+is not silent while it sends; one that sends old readings is heard. Time in which the platform itself did not receive (it was
+stopped, or its log was away) counts for nobody: what was not listened to cannot be called silent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -106,9 +107,13 @@ class Silence:
             after = self._after_ms(state, source, due)
             if after is None:
                 scratch.delete(_HEARD, source)
-            elif heard.last + after > due:  # heard since the timer was set
-                timers.set(heard.last + after, source)
-                scratch.put(_HEARD, source, msgspec.structs.replace(heard, armed=heard.last + after))
+                continue
+            deadline = heard.last + after
+            if deadline <= due:
+                deadline += state.reference.unheard_ms(heard.last, due)
+            if deadline > due:  # heard since the timer was set, or not listened to
+                timers.set(deadline, source)
+                scratch.put(_HEARD, source, msgspec.structs.replace(heard, armed=deadline))
             else:
                 heard = msgspec.structs.replace(heard, armed=0, episode=heard.episode + 1, silent=heard.last)
                 scratch.put(_HEARD, source, heard)

@@ -1,8 +1,15 @@
 """Silence and supply, case by case."""
 
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered
+from streams.kernel.reference import ClockResumed
 from streams.operators.silence import Silence
-from tests.operators.laws import Input, Run, in_receive_order, run
+from tests.operators.laws import Input, Run, check_laws, cuts, in_receive_order, run
 from tests.operators.strategies import BASE
 
 DEVICE = DeviceRegistered(device="a", source="urn:x:a", kind="weighbridge", site="m01", silence_after_s=600)
@@ -74,3 +81,48 @@ def test_a_warning_that_changes_often_never_repeats_an_identity() -> None:
     found = watch(*(report(n, "power", state) for n, state in enumerate(states)), until=10)
     assert [c[0] for c in changes(found)] == ["raised", "updated", "updated", "updated", "cleared"]
     assert len({e.id for e in found.emitted}) == 5
+
+
+def gap(start: float, end: float, partition: str = "registry/0") -> ClockResumed:
+    return ClockResumed.model_validate(
+        {
+            "partition": partition,
+            "valid_from": iso_ms(BASE + int(start * 1000)),
+            "until": iso_ms(BASE + int(end * 1000)),
+        }
+    )
+
+
+def watch_gaps(*inputs: Input, until: float, gaps: Sequence[ClockResumed]) -> Run:
+    return run((Silence(),), in_receive_order(inputs), BASE + int(until * 1000), (DEVICE, *gaps))
+
+
+def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
+    """The platform was stopped for two hours; the device is heard again soon after, or is silent 600 s of listening later."""
+    down = [gap(100, 7_300), gap(100.5, 7_299, "registry/1")]
+    assert changes(watch_gaps(report(0), report(7_400), until=7_500, gaps=down)) == []
+    assert changes(watch_gaps(report(0), until=7_799, gaps=down)) == []
+    assert changes(watch_gaps(report(0), until=7_801, gaps=down)) == [("raised", "device-silent", 7_800)]
+    assert changes(watch(report(0), report(7_400), until=7_500))[0] == ("raised", "device-silent", 600)
+
+
+def test_several_gaps_add_up_and_one_before_the_last_record_does_not_count() -> None:
+    down = [gap(-500, -20), gap(100, 400), gap(650, 900), gap(5_000, 6_000)]
+    assert changes(watch_gaps(report(0), until=4_000, gaps=down)) == [("raised", "device-silent", 1_150)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3_000), st.integers(1, 900)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 3_000), st.integers(1, 900)), max_size=6),
+    st.data(),
+)
+def test_the_laws_hold_with_gaps(one: list[tuple[int, int]], other: list[tuple[int, int]], data: st.DataObject) -> None:
+    gaps: list[ClockResumed] = []
+    for partition, found in (("registry/0", one), ("registry/1", other)):
+        end = -1
+        for start, length in sorted(found):
+            if start > end:
+                end = start + length
+                gaps.append(gap(start, end, partition))
+    inputs = in_receive_order([report(second) for second in data.draw(st.sets(st.integers(0, 4_000), max_size=5))])
+    check_laws((Silence(),), inputs, BASE + 5_000_000, (DEVICE, *gaps), data.draw(cuts(len(inputs))))

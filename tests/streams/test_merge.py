@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hengliu.ports.log import CLOCK_TYPE, Headers, Slice, TopicPartition
-from streams.kernel.merge import Arrival, Merge, MergeGuards
+from streams.kernel.merge import GAP_TYPE, Arrival, Merge, MergeGuards
+from streams.kernel.reference import read_reference
 
 WRITERS = ("exchange-0", "exchange-1", "exchange-2")
 BY = TopicPartition("by-vehicle", 1)
@@ -199,3 +200,31 @@ def test_guard_contiguous(guarded: bool) -> None:
     else:
         merge.offer(behind)
         assert [x.value for x in merge.release()[0]] == [b"second"]
+
+
+@pytest.mark.parametrize("restart_after", range(5))
+def test_a_clock_that_stood_still_is_released_as_a_gap_once_whatever_restarts(restart_after: int) -> None:
+    """Intake was down from 1,300 to 90,000; the task may be restarted anywhere without losing or repeating that."""
+    clocks = [1_000, 1_300, 90_000, 90_500]
+    registry = [(n, Headers(received=at, type=CLOCK_TYPE), b"") for n, at in enumerate(clocks)]
+    rows = [(n, Headers(received=at, type=CLOCK_TYPE, upstream="exchange-0"), b"") for n, at in enumerate(clocks)]
+
+    def build() -> Merge:
+        return Merge({"by-vehicle": WRITERS[:1]}, ["registry"], {"by-vehicle": [1], "registry": [0]}, gap_ms=10_000)
+
+    merge, found = build(), []
+    for n in range(len(clocks)):
+        merge.offer(piece(REGISTRY, merge.positions()[REGISTRY], registry[merge.positions()[REGISTRY] : n + 1]))
+        if n == restart_after:
+            state, positions = merge.state(), merge.positions()
+            merge = build()
+            merge.restore(state, positions)
+            start = positions[REGISTRY]
+            if start <= n:
+                merge.offer(piece(REGISTRY, start, registry[start : n + 1]))
+        merge.offer(piece(BY, n, rows[n : n + 1]))
+        found += merge.release()[0]
+    assert [(a.received, a.headers.type) for a in found] == [(1_300, GAP_TYPE)]
+    table, key, since, payload = read_reference(GAP_TYPE, found[0].value)
+    assert (table, key, since) == ("gaps", "registry/0", 1_300)
+    assert b"1970-01-01T00:01:30.000Z" in payload
