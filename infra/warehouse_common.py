@@ -97,8 +97,7 @@ MESSAGES: Final[Mapping[str, Text]] = {
 
 def text_of(code: str, **parameters: object) -> str:
     """The message in both languages, Chinese first: an exception has no reader's language to go by."""
-    text = MESSAGES[code]
-    return f"{text.zh.format(**parameters)} / {text.en.format(**parameters)}"
+    return MESSAGES[code].filled(**parameters).both()
 
 
 @dataclass(frozen=True, slots=True)

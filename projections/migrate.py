@@ -36,9 +36,8 @@ class SchemaDrift(Exception):
     def __init__(self, drifts: Iterable[Drift]) -> None:
         self.drifts = tuple(drifts)
         faults = "; ".join(f"{d.table}{'.' if d.column else ''}{d.column}: {d.declared} / {d.found}" for d in self.drifts)
-        message = MESSAGES["projection.drift"]
-        self.text = Text(message.zh.format(faults=faults), message.en.format(faults=faults))
-        super().__init__(f"{self.text.zh} / {self.text.en}")
+        self.text = MESSAGES["projection.drift"].filled(faults=faults)
+        super().__init__(self.text.both())
 
 
 def declared_migrations(tables: Iterable[Table]) -> list[Migration]:

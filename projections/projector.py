@@ -32,6 +32,7 @@ from hengliu.events import topics as topic_names
 from hengliu.events.envelope import derived_id, encode_event
 from hengliu.events.family import Text
 from hengliu.ports.clock import Clock
+from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
     CLOCK_TYPE,
     Append,
@@ -61,11 +62,10 @@ __all__ = [
     "Policy",
     "Projector",
     "WarehouseAhead",
-    "no_faults",
     "token_of",
 ]
 
-log_ = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -152,10 +152,6 @@ class Flush:
     positions: Mapping[TopicPartition, int]
 
 
-def no_faults(step: str) -> None:
-    """The fault hook of every deployment."""
-
-
 def token_of(table: str, ranges: Sequence[Range]) -> str:
     """Deduplication token of an insert: digest of the table and its range vector."""
     vector = [[r.topic, r.partition, r.start, r.end] for r in ranges]
@@ -179,9 +175,8 @@ class WarehouseAhead(Exception):
     def __init__(self, table: str, tp: TopicPartition, found: int, known: int) -> None:
         self.table, self.tp, self.found, self.known = table, tp, found, known
         words = {"table": table, "topic": tp.topic, "partition": tp.partition, "found": found, "known": known}
-        message = MESSAGES["projection.ahead"]
-        self.text = Text(message.zh.format(**words), message.en.format(**words))
-        super().__init__(f"{self.text.zh} / {self.text.en}")
+        self.text = MESSAGES["projection.ahead"].filled(**words)
+        super().__init__(self.text.both())
 
 
 class _Stopped(Exception):
@@ -266,7 +261,7 @@ class Projector:
         topics: Iterable[str] | None = None,
         policy: Policy = Policy(),
         guards: Guards = Guards(),
-        faults: Callable[[str], None] = no_faults,
+        faults: Faults = no_faults,
     ) -> None:
         """``topics``: read these alone; None: all topics of the tables."""
         self._log = log
@@ -354,7 +349,7 @@ class Projector:
                 except LogUnavailable:
                     # Unknown whether the last commit is visible: throw away what is in memory and begin at step 1.
                     self.counters.reopened += 1
-                    log_.warning("the log did not answer; opening the projector anew in %d ms", wait)
+                    logger.warning("the log did not answer; opening the projector anew in %d ms", wait)
                     await self._pause(wait / 1000)
                     wait = min(wait * 2, self._policy.retry_max_ms)
         except _Stopped:
@@ -423,7 +418,7 @@ class Projector:
                     raise WarehouseAhead(name, tp, found, known)
             if any(held[name].get(tp, 0) < lane.inserted for tp, lane in buffer.lanes.items()):
                 self.counters.rewound += 1
-                log_.warning("table %s has lost rows (a restored backup?); it is filled again from what it has", name)
+                logger.warning("table %s has lost rows (a restored backup?); it is filled again from what it has", name)
                 for tp, lane in buffer.lanes.items():
                     lane.told = max(lane.told, lane.position, pending.get(tp, 0))
                     if held[name].get(tp, 0) < lane.inserted:
@@ -620,7 +615,7 @@ class Projector:
                 self.counters.retries += 1
                 if self._stopping.is_set():
                     raise _Stopped from None
-                log_.warning("the warehouse cannot be reached for %s; again in %d ms", table, wait)
+                logger.warning("the warehouse cannot be reached for %s; again in %d ms", table, wait)
                 await self._pause(wait / 1000)
                 wait = min(wait * 2, self._policy.retry_max_ms)
 
@@ -671,7 +666,7 @@ class Projector:
             try:
                 callback(flush)
             except Exception:  # the feed is a convenience, the tables are not: a broken page must not stop them
-                log_.exception("a subscriber of the live feed failed")
+                logger.exception("a subscriber of the live feed failed")
 
     async def _tell_positions(self, now: float) -> None:
         """Into ``projection_position``, at a leisurely pace."""

@@ -1,7 +1,7 @@
 """What the platform must show, written down by the city itself while it runs.
 
 Everything is taken from what a device displayed at the moment it displayed it, and from the rules that people published
-(DOMAIN.md 4; the pairing rule of docs/simulator.md). Nothing is recomputed from emitted events and no operator is run, so that
+(docs/simulator.md, "The ledger"). Nothing is recomputed from emitted events and no operator is run, so that
 agreement means something. What coal really weighed is not here but in ``simulator.world.World.truth``.
 
 Every entry has ``known_at``: when the last event that it needs left its device. ``as_of(t)`` is the ledger of all that was

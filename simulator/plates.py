@@ -1,4 +1,4 @@
-"""Number plates of made-up trucks, in the forms of DOMAIN.md 8.2 (GA 36: ordinary, trailer, large new-energy)."""
+"""Number plates of made-up trucks, in the forms of GA 36-2018: ordinary, trailer, large new-energy."""
 
 import random
 import re

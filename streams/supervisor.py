@@ -16,7 +16,7 @@ __all__ = ["Supervisor"]
 logger = logging.getLogger(__name__)
 
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""A restart loop faster than the first commit makes no progress (COMMIT.md 1.6, trap 6)."""
+"""A restart loop faster than the first commit makes no progress."""
 
 
 class Supervisor:

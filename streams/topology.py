@@ -4,21 +4,20 @@ A topic that an operator group reads beside the registry is *clocked*: its recor
 reader waits for the clock of every such task. Who writes what follows from the declarations alone.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.ports.clock import Clock
-from hengliu.ports.log import EventLog, LogReader, TaskId, TopicKind, TopicPartition
-from streams.kernel.task import NO_FAULTS, CommitPolicy, ExchangeTask, Faults, OperatorTask, StreamTask
+from hengliu.ports.faults import Faults, no_faults
+from hengliu.ports.log import EventLog, TaskId, TopicKind
+from streams.kernel.task import CommitPolicy, ExchangeTask, OpenReader, OperatorTask, StreamTask
 from streams.operators.catalog import GROUPS, Group
 
 __all__ = ["EXCHANGE", "Topology"]
 
 EXCHANGE = "exchange"
-
-OpenReader = Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Topology:
     partitions: int
     groups: Sequence[Group] = GROUPS
     policy: CommitPolicy = field(default_factory=CommitPolicy)
-    faults: Faults = NO_FAULTS
+    faults: Faults = no_faults
 
     @property
     def group_names(self) -> tuple[str, ...]:

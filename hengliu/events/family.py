@@ -1,4 +1,4 @@
-"""What one event family declares, and the topics it may go to.
+"""What one event family declares, and the text in two languages that everything shown to people is made of.
 
 A family is one declaration in one explicit list (``hengliu.events.catalog.FAMILIES``). From it follow the JSON Schema, the
 AsyncAPI channel, intake's validation, the exchange's routes, the raw table in the warehouse, ``GET /v1/events/{type}`` and
@@ -8,7 +8,7 @@ the generic page.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,8 +20,6 @@ class EventData(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_timedelta="iso8601")
 
-    MAX_BYTES: ClassVar[int] = 65_536
-
 
 class Writer(StrEnum):
     """Who may write a family."""
@@ -31,7 +29,7 @@ class Writer(StrEnum):
     PLATFORM = "platform"
     """Aggregates, through the outbox."""
     OPERATOR = "operator"
-    """Stream operators, through their commit; never through intake."""
+    """The platform's own stages (operators, and whoever refuses an event), through their commit; never taken from outside."""
 
 
 Payload: TypeAlias = type[EventData]
@@ -39,13 +37,21 @@ Payload: TypeAlias = type[EventData]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A label in both languages of the platform."""
+    """A label, or a message with ``{name}`` places, in both languages of the platform."""
 
     zh: str
     en: str
 
     def in_language(self, language: str) -> str:
         return self.en if language.startswith("en") else self.zh
+
+    def filled(self, **parameters: object) -> "Text":
+        """The message with its places filled. Raises KeyError when one is missing (``reference.problems.fill`` never does)."""
+        return Text(self.zh.format(**parameters), self.en.format(**parameters))
+
+    def both(self, between: str = " / ") -> str:
+        """Chinese, then English: for a reader whose language is not known."""
+        return f"{self.zh}{between}{self.en}"
 
 
 def personal(**kwargs: Any) -> Any:
@@ -68,7 +74,9 @@ class Family:
             source (dedup, chain and gap are local to a partition); derived ones by what their reader groups by.
         routes: exchange topic to the record's new key there: ``@source``, ``@site`` (of the scope that intake stamped) or a
             member of ``data``. An empty text does not route.
-        example: a whole CloudEvent (without id and time) whose source is a device of the demo.
+        example_source: source of the example, where devices write the family a device of the demo.
+        example_data: a payload that the model accepts; with source, id and time it is a whole CloudEvent.
+        version: of the payload. A published type may gain optional members only.
         device_signed: whether devices sign it; never together with personal fields (a registry test refuses it).
     """
 

@@ -5,7 +5,7 @@ Two forms, chosen by the id alone:
 *Numbered* ids, ``<digits>`` or ``<prefix>-<digits>`` (the prefix is an epoch or a channel), fall into chunks of 256
 consecutive numbers per source and prefix. A chunk is a bitmap and, for ids of the last 32 days, four bytes of content digest
 each; a full chunk whose digests are dropped melts into a range, so ids in order end as one range however many they are.
-256 and not the 1,024 that the design allows: a chunk is rewritten with each batch that touches it.
+256 and not more: a chunk is rewritten with each batch that touches it (``docs/decisions/010``).
 
 A series whose numbers lie far apart (times as ids), and prefixes beyond a source's share (order numbers as prefixes), would
 cost a chunk an id; their further ids are kept like the others. Only the cost differs, never the verdict.

@@ -1,9 +1,8 @@
 """The guards of intake and its fault points, numbered as in ``docs/protocols/intake.md``."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["ALL_GUARDS", "STEPS", "Faults", "Guards", "no_faults"]
+__all__ = ["ALL_GUARDS", "STEPS", "Guards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,4 @@ STEPS = (
     "intake.4-committed",
     "intake.5-answered",
 )
-"""Step names in the order of the protocol. A fault hook is called right after each step (3: right before the commit)."""
-
-Faults = Callable[[str], None]
-"""Called with a step's name. A kill test ends the process there; what it raises ends the task as a crash would."""
-
-
-def no_faults(step: str) -> None:
-    """The hook of every deployment."""
+"""Step names in the order of the protocol. The hook (``ports.faults``) is called after each; 3 is right before the commit."""

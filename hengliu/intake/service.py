@@ -34,10 +34,11 @@ from hengliu.events.envelope import encode_event
 from hengliu.events.family import Writer
 from hengliu.intake.dedup import DedupPolicy, Seen, Verdict
 from hengliu.intake.directory import Directory, Scope, Unscoped
-from hengliu.intake.guards import ALL_GUARDS, STEPS, Faults, Guards, no_faults
+from hengliu.intake.guards import ALL_GUARDS, STEPS, Guards
 from hengliu.intake.parse import Accepted, ParsePolicy, Refusal, parse
 from hengliu.ledger.chain import Chains
 from hengliu.ports.clock import Clock
+from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
     CLOCK_TYPE,
     Append,

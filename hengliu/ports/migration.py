@@ -46,8 +46,8 @@ class MigrationError(Exception):
 
     def __init__(self, code: str, **parameters: object) -> None:
         self.code = code
-        self.text = Text(MESSAGES[code].zh.format(**parameters), MESSAGES[code].en.format(**parameters))
-        super().__init__(f"{self.text.zh} / {self.text.en}")
+        self.text = MESSAGES[code].filled(**parameters)
+        super().__init__(self.text.both())
 
 
 RECORD: Final = TableSchema(

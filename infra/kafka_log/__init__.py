@@ -3,9 +3,9 @@
 Owns: how the port's words map to Kafka's. Does not own: starting brokers (``infra.services.kafka``), placing tasks.
 
 Client: aiokafka for everything on the hot path. It lives on the event loop without threads and commits in half of
-confluent-kafka's time (COMMIT.md 1.3); what it lacks, group metadata in a transaction, this design does not use, because
-the ``transactional.id`` of the task does the fencing. kafka-python does the administration. ``docs/protocols/commit.md``
-has the numbered steps.
+confluent-kafka's time (``docs/decisions/009``); what it lacks, group metadata in a transaction, is not used here, because the
+``transactional.id`` of the task does the fencing. kafka-python does the administration. ``docs/protocols/commit.md`` has the
+numbered steps.
 """
 
 from infra.kafka_log.log import KafkaLog, KafkaReader, KafkaTaskSession

@@ -6,7 +6,7 @@ Step numbers are those of ``docs/protocols/commit.md``.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -50,6 +50,7 @@ from infra.kafka_log.codec import (
 )
 from infra.log_guards import ALL_GUARDS, Guards, StepHook, no_hook
 from infra.log_limits import MAX_RECORD_BYTES, check_sizes
+from infra.opening import Opening
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaTaskSession"]
 
@@ -57,9 +58,9 @@ BATCH_BYTES = 512 << 10
 """Record batches of a commit are closed above this; a larger record goes alone."""
 TRANSACTION_TIMEOUT_MS = 10_000
 """A producer that stopped with a transaction open holds every reader of its partitions back for this long. Ours is open for
-milliseconds. (COMMIT.md 1.3)"""
+milliseconds."""
 CALL_SECONDS = 25.0
-"""Any call that did not end by then raises LogUnavailable. Just-created topics were seen to take 5 s (COMMIT.md 1.1)."""
+"""Any call that did not end by then raises LogUnavailable. Just-created topics were seen to take 5 s (docs/decisions/009)."""
 RETRY_MS = 50
 """The client's default of 100 ms is what a new session would wait while its coordinator ends the predecessor's transaction."""
 MARKER_SECONDS = 0.002
@@ -74,25 +75,6 @@ T = TypeVar("T")
 class _TopicEntry(msgspec.Struct, frozen=True):
     kind: TopicKind
     partitions: int
-
-
-class _Opening:
-    """What ``KafkaLog.open`` gives: await it, or enter it."""
-
-    def __init__(self, opening: Awaitable["KafkaLog"]) -> None:
-        self._opening = opening
-        self._log: KafkaLog | None = None
-
-    def __await__(self) -> Generator[Any, None, "KafkaLog"]:
-        return self._opening.__await__()
-
-    async def __aenter__(self) -> "KafkaLog":
-        self._log = await self._opening
-        return self._log
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._log is not None
-        await self._log.close()
 
 
 class KafkaLog:
@@ -140,14 +122,14 @@ class KafkaLog:
         max_record_bytes: int = MAX_RECORD_BYTES,
         guards: Guards = ALL_GUARDS,
         hook: StepHook = no_hook,
-    ) -> _Opening:
+    ) -> Opening["KafkaLog"]:
         """Connect to ``host:port[,host:port]``: ``await`` it, or ``async with`` it.
 
         ``prefix`` begins the names of state topics, the topic catalogue and transactional ids. ``state_partitions`` is how
         many tasks a group may have at most; ``replication`` -1 is the cluster's default. ``max_record_bytes`` bounds key,
         value and headers of one record together.
         """
-        return _Opening(KafkaLog._connect(bootstrap, prefix, state_partitions, replication, max_record_bytes, guards, hook))
+        return Opening(KafkaLog._connect(bootstrap, prefix, state_partitions, replication, max_record_bytes, guards, hook))
 
     @staticmethod
     async def _connect(

@@ -30,7 +30,7 @@ HEADER_FIELDS = ("received", "type", "principal", "enterprise", "site", "divisio
 
 MAX_ROW_RECORDS = 8192
 MAX_ROW_BYTES = 4 << 20
-"""Longer appends become several rows, so that a reader's slice stays bounded (COMMIT.md 2.1: 5,000 a row read in 0.5 ms)."""
+"""Longer appends become several rows, so that a reader's slice stays bounded (docs/decisions/009: 5,000 in 0.5 ms)."""
 
 _DEFAULTS: tuple[Any, ...] = tuple(None if f.required else f.default for f in fields(Headers))
 _encode_meta: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode

@@ -30,8 +30,7 @@ class _Coded(LogError):
 
     def __init__(self, **parameters: str) -> None:
         self.parameters = parameters
-        text = MESSAGES[self.code]
-        super().__init__(f"{text.zh.format(**parameters)}\n{text.en.format(**parameters)}")
+        super().__init__(MESSAGES[self.code].filled(**parameters).both("\n"))
 
 
 class LogLocked(_Coded):

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +49,7 @@ from infra.local_log.store import (
 )
 from infra.log_guards import ALL_GUARDS, Guards, StepHook, no_hook
 from infra.log_limits import MAX_RECORD_BYTES
+from infra.opening import Opening
 
 __all__ = ["LocalLog", "LocalReader", "LocalTaskSession"]
 
@@ -60,28 +61,9 @@ MAX_PENDING_BYTES = 128 << 20
 """Writers wait for room above this."""
 READ_THREADS = 2
 POLL_SECONDS = 0.002
-"""How often another process looks for new commits (COMMIT.md 2.3: p50 2 ms, 3.4 % of a core while somebody waits)."""
+"""How often another process looks for new commits (p50 2 ms, 3.4 % of a core while somebody waits: docs/decisions/009)."""
 
 T = TypeVar("T")
-
-
-class _Opening:
-    """What ``LocalLog.open`` gives: await it, or enter it."""
-
-    def __init__(self, opening: Awaitable["LocalLog"]) -> None:
-        self._opening = opening
-        self._log: LocalLog | None = None
-
-    def __await__(self) -> Generator[Any, None, "LocalLog"]:
-        return self._opening.__await__()
-
-    async def __aenter__(self) -> "LocalLog":
-        self._log = await self._opening
-        return self._log
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._log is not None
-        await self._log.close()
 
 
 @dataclass(slots=True)
@@ -142,7 +124,7 @@ class LocalLog:
         max_record_bytes: int = MAX_RECORD_BYTES,
         guards: Guards = ALL_GUARDS,
         hook: StepHook = no_hook,
-    ) -> _Opening:
+    ) -> Opening["LocalLog"]:
         """Open or create the log file ``path`` as its one writing process: ``await`` it, or ``async with`` it.
 
         ``max_record_bytes`` bounds key, value and headers of one record together.
@@ -151,12 +133,12 @@ class LocalLog:
             LogLocked: another process writes it.
             LogFormat: the file is something else.
         """
-        return _Opening(LocalLog._open(path, max_record_bytes, guards, hook))
+        return Opening(LocalLog._open(path, max_record_bytes, guards, hook))
 
     @staticmethod
-    def open_read_only(path: Path) -> _Opening:
+    def open_read_only(path: Path) -> Opening["LocalLog"]:
         """Open an existing log beside the process that writes it: reading works, any write raises ``LogReadOnly``."""
-        return _Opening(LocalLog._open_read_only(path))
+        return Opening(LocalLog._open_read_only(path))
 
     @staticmethod
     async def _open(path: Path, max_record_bytes: int, guards: Guards, hook: StepHook) -> "LocalLog":
@@ -243,7 +225,7 @@ class LocalLog:
         return await pending.done
 
     async def _write(self) -> None:
-        """Group commit: take what is there, one transaction, answer all of it (COMMIT.md 2.2)."""
+        """Group commit: take what is there, one transaction, answer all of it."""
         assert self._store is not None
         while True:
             await self._wake.wait()

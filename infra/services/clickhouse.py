@@ -15,7 +15,6 @@ Run ``python -m infra.services.clickhouse fetch`` to fill the cache, ``... run D
 """
 
 import argparse
-import asyncio
 import base64
 import contextlib
 import fcntl
@@ -33,12 +32,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from infra.services.common import ServiceFailed, free_ports, say, write_private
+from infra.services.common import BlockingService, ServiceFailed, cache_directory, free_ports, say, write_private
 
 PACKAGE: Final = "@chdb/lib-linux-x64-gnu"
 VERSION: Final = "26.7.3-stable.1"
@@ -60,11 +58,6 @@ library.chdb_query_cmdline(len(arguments), vector)
 
 # sum(length(line)), not count(): a count needs no reading and would return, and end the server, at once.
 _STATEMENTS: Final = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT sum(length(line)) FROM hold"
-
-
-def cache_directory() -> Path:
-    """Where fetched programs are kept: ``$HENGLIU_CACHE``, by default ``~/.cache/hengliu``."""
-    return Path(os.environ.get("HENGLIU_CACHE") or Path.home() / ".cache" / "hengliu")
 
 
 def _npm() -> list[str]:
@@ -147,7 +140,7 @@ def library() -> Path:
     return target
 
 
-class ClickHouseService:
+class ClickHouseService(BlockingService):
     """A ClickHouse server over ``directory`` (created; kept at stop), on loopback, for user ``hengliu`` with a password.
 
     ``with ClickHouseService(directory) as url`` or ``async with``; the URL is what ``ClickHouseWarehouse.open`` takes.
@@ -230,20 +223,6 @@ class ClickHouseService:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
                 process.stdin.close()
-
-    def __enter__(self) -> str:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> str:
-        return await asyncio.to_thread(self.start)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.stop)
 
     # --- how ---
 
@@ -334,7 +313,7 @@ def main() -> None:
         sys.exit(str(error))
 
 
-__all__ = ["ClickHouseService", "ServiceFailed", "cache_directory", "free_ports", "library"]
+__all__ = ["ClickHouseService", "library"]
 
 if __name__ == "__main__":
     main()

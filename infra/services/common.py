@@ -1,11 +1,14 @@
-"""What the launchers of ClickHouse and PostgreSQL share."""
+"""What the launchers of Kafka, ClickHouse and PostgreSQL share."""
 
+import asyncio
 import contextlib
 import os
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from hengliu.events.family import Text
@@ -37,14 +40,18 @@ MESSAGES: Final[Mapping[str, Text]] = {
 
 def both(code: str, **parameters: object) -> str:
     """Chinese, then English."""
-    text = MESSAGES[code]
-    return f"{text.zh.format(**parameters)}\n{text.en.format(**parameters)}"
+    return MESSAGES[code].filled(**parameters).both("\n")
+
+
+def tell(line: str) -> None:
+    """Tell whoever waits, on standard error."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def say(code: str, **parameters: object) -> None:
-    """Tell whoever waits, on standard error."""
-    sys.stderr.write(both(code, **parameters) + "\n")
-    sys.stderr.flush()
+    """Tell whoever waits a text of MESSAGES."""
+    tell(both(code, **parameters))
 
 
 class ServiceFailed(RuntimeError):
@@ -53,6 +60,37 @@ class ServiceFailed(RuntimeError):
     def __init__(self, code: str, **parameters: object) -> None:
         self.code = code
         super().__init__(both(code, **parameters))
+
+
+class BlockingService(ABC):
+    """A server started and stopped by blocking calls; a context manager of either kind that gives its URL."""
+
+    @abstractmethod
+    def start(self) -> str:
+        """Start, and wait until it answers; the URL."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it in order. Safe to call twice."""
+
+    def __enter__(self) -> str:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> str:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where fetched programs are kept: ``$HENGLIU_CACHE``, by default ``~/.cache/hengliu``."""
+    return Path(environment.get("HENGLIU_CACHE") or Path.home() / ".cache" / "hengliu").expanduser()
 
 
 def free_ports(count: int) -> list[int]:
@@ -71,4 +109,14 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-__all__ = ["MESSAGES", "ServiceFailed", "both", "free_ports", "say", "write_private"]
+__all__ = [
+    "MESSAGES",
+    "BlockingService",
+    "ServiceFailed",
+    "both",
+    "cache_directory",
+    "free_ports",
+    "say",
+    "tell",
+    "write_private",
+]

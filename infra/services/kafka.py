@@ -10,23 +10,24 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from hengliu.events.family import Text
+from infra.services.common import ServiceFailed, both, cache_directory, free_ports, tell
 
-__all__ = ["KAFKA_VERSION", "MESSAGES", "KafkaService", "ServiceError", "cache_root", "fetch_kafka", "free_ports", "kafka_libs"]
+__all__ = ["KAFKA_VERSION", "KafkaService", "fetch_kafka", "kafka_libs"]
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 did not resolve whole; the transaction behaviour that the adapter relies on was measured on 4.3.0."""
 LOG4J_VERSION = "2.25.4"
+PACKED_MB = 45
+"""What is fetched: 46 jars."""
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:2.8"
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -56,78 +57,31 @@ logger.server.name = kafka.server.KafkaRaftServer
 logger.server.level = INFO
 """
 
-MESSAGES: dict[str, Text] = {
-    "service.missing": Text(
-        zh="需要命令 {command}，但未找到。请安装：apt-get install {packages}",
-        en="The command {command} is needed and was not found. Install it: apt-get install {packages}",
-    ),
-    "service.fetch": Text(
-        zh="下载 Kafka {version} 失败（{command} 返回 {status}）。请检查网络后重试。",
-        en="Fetching Kafka {version} failed ({command} returned {status}). Check the network and try again.",
-    ),
-    "service.start": Text(
-        zh="Kafka 未能启动（{reason}）。日志末尾：\n{tail}",
-        en="Kafka did not start ({reason}). End of its log:\n{tail}",
-    ),
-    "service.fetching": Text(
-        zh="首次使用：下载 Kafka {version} 的 46 个 jar（约 45 MB）到 {path} ……",
-        en="First use: fetching the 46 jars of Kafka {version} (about 45 MB) into {path} ...",
-    ),
-    "service.fetched": Text(
-        zh="Kafka {version} 已就绪，用时 {seconds} 秒。", en="Kafka {version} is there, after {seconds} s."
-    ),
-}
-
-
-class ServiceError(Exception):
-    """A service could not be fetched or started; code and parameters of ``MESSAGES``, the text is both languages."""
-
-    def __init__(self, code: str, **parameters: str) -> None:
-        self.code = code
-        self.parameters = parameters
-        super().__init__(_both(code, **parameters))
-
-
-def _both(code: str, **parameters: str) -> str:
-    text = MESSAGES[code]
-    return f"{text.zh.format(**parameters)}\n{text.en.format(**parameters)}"
-
-
-def cache_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where downloads are kept: ``HENGLIU_CACHE``, else ``~/.cache/hengliu``."""
-    return Path(environment.get("HENGLIU_CACHE") or Path.home() / ".cache" / "hengliu").expanduser()
-
 
 def kafka_libs(root: Path | None = None) -> Path:
     """The folder of jars, whether it is there yet or not."""
-    return (root or cache_root()) / f"kafka-{KAFKA_VERSION}" / "libs"
+    return (root or cache_directory()) / f"kafka-{KAFKA_VERSION}" / "libs"
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
-def fetch_kafka(root: Path | None = None, say: Callable[[str], None] = _say) -> Path:
+def fetch_kafka(root: Path | None = None, say: Callable[[str], None] = tell) -> Path:
     """The folder of Kafka's jars, fetched through Maven on first use (seconds); safe in several processes at once.
 
     Raises:
-        ServiceError: Maven or Java is missing, or the download failed.
+        ServiceFailed: Maven or Java is missing, or the download failed.
     """
     libs = kafka_libs(root)
     if libs.is_dir():
         return libs
     maven = shutil.which("mvn")
     if maven is None:
-        raise ServiceError("service.missing", command="mvn", packages="maven default-jre-headless")
+        raise ServiceFailed("service.missing", name="mvn", command="apt-get install maven default-jre-headless")
     libs.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(libs.parent / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if libs.is_dir():
             return libs
-        say(_both("service.fetching", version=KAFKA_VERSION, path=str(libs)))
-        began = time.monotonic()
+        say(both("service.fetching", name=f"Kafka {KAFKA_VERSION}", megabytes=PACKED_MB, path=libs))
         with tempfile.TemporaryDirectory(dir=libs.parent, prefix="fetch-") as scratch:
             (Path(scratch) / "pom.xml").write_text(POM)
             command = [maven, "-B", "-C", f"{DEPENDENCY_PLUGIN}:copy-dependencies", "-DincludeScope=runtime"]
@@ -142,10 +96,12 @@ def fetch_kafka(root: Path | None = None, say: Callable[[str], None] = _say) -> 
                         count += 1
                         say(f"  {count:2} {line.split()[2]}")
             if run.returncode:
-                raise ServiceError("service.fetch", version=KAFKA_VERSION, command="mvn", status=str(run.returncode))
+                raise ServiceFailed(
+                    "service.fetch-failed", name=f"Kafka {KAFKA_VERSION}", cause=f"mvn returned {run.returncode}"
+                )
             # The rename is what makes it count as fetched: a killed download leaves no half folder behind.
             (Path(scratch) / "libs").rename(libs)
-        say(_both("service.fetched", version=KAFKA_VERSION, seconds=f"{time.monotonic() - began:.0f}"))
+        say(both("service.in-place", name=f"Kafka {KAFKA_VERSION}", path=libs))
         return libs
     finally:
         os.close(lock)
@@ -160,18 +116,6 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [int(s.getsockname()[1]) for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 class KafkaService:
@@ -222,11 +166,11 @@ class KafkaService:
         """Start and wait until it serves; returns the bootstrap address.
 
         Raises:
-            ServiceError: it cannot be fetched or does not serve within ``start_seconds``.
+            ServiceFailed: it cannot be fetched or does not serve within ``start_seconds``.
         """
         java = shutil.which("java")
         if java is None:
-            raise ServiceError("service.missing", command="java", packages="default-jre-headless")
+            raise ServiceFailed("service.missing", name="java", command="apt-get install default-jre-headless")
         libs = self._libs if self._libs is not None else await asyncio.to_thread(fetch_kafka)
         for attempt in (1, 2, 3):
             port, controller = free_ports(2)
@@ -235,7 +179,7 @@ class KafkaService:
             try:
                 await self._format(java, libs)
                 await self._launch(java, libs, port)
-            except ServiceError:
+            except ServiceFailed:
                 await self.stop()
                 # Between looking for a free port and binding it another process may have taken it.
                 if attempt == 3 or self._port or "already in use" not in self._tail():
@@ -299,7 +243,7 @@ class KafkaService:
         )
         output, _ = await tool.communicate()
         if tool.returncode:
-            raise ServiceError("service.start", reason="format", tail=output.decode(errors="replace")[-2000:])
+            raise ServiceFailed("service.ended", name="kafka.tools.StorageTool", cause=output.decode(errors="replace")[-2000:])
 
     def _java(self, java: str, libs: Path, heap_mb: int) -> list[str]:
         return [
@@ -331,7 +275,7 @@ class KafkaService:
         deadline = time.monotonic() + self._start_seconds
         while time.monotonic() < deadline:
             if self._process.returncode is not None:
-                raise ServiceError("service.start", reason=f"exit {self._process.returncode}", tail=self._tail())
+                raise ServiceFailed("service.ended", name="Kafka", cause=self._tail())
             if b"Kafka Server started" in await asyncio.to_thread(self.log_file.read_bytes):
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -342,7 +286,7 @@ class KafkaService:
                     await writer.wait_closed()
                     return
             await asyncio.sleep(0.1)
-        raise ServiceError("service.start", reason=f"{self._start_seconds:.0f} s", tail=self._tail())
+        raise ServiceFailed("service.silent", name="Kafka", cause=self._tail())
 
     def _tail(self) -> str:
         return self.log_file.read_text(errors="replace")[-2000:] if self.log_file.exists() else ""

@@ -8,7 +8,6 @@ Between us and the server stands a supervisor that reads its standard input: whe
 because we were killed, it asks the server for a fast shutdown; when the supervisor itself is killed, the kernel does.
 """
 
-import asyncio
 import contextlib
 import os
 import pwd
@@ -19,13 +18,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import psycopg
 
 from hengliu.ports.warehouse import identifier
-from infra.services.common import ServiceFailed, free_ports, write_private
+from infra.services.common import BlockingService, ServiceFailed, free_ports, write_private
 
 USER: Final = "hengliu"
 
@@ -66,7 +64,7 @@ def binaries() -> Path:
     raise ServiceFailed("service.missing", name="PostgreSQL", command="apt-get install postgresql")
 
 
-class PostgresService:
+class PostgresService(BlockingService):
     """A PostgreSQL server over ``directory`` (created; kept at stop) for user ``hengliu`` with a password of its own.
 
     ``with PostgresService(directory) as url`` or ``async with``; the URL is what psycopg takes.
@@ -143,20 +141,6 @@ class PostgresService:
         process.wait()
         assert process.stdin is not None
         process.stdin.close()
-
-    def __enter__(self) -> str:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> str:
-        return await asyncio.to_thread(self.start)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.stop)
 
     # --- how ---
 

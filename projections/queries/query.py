@@ -218,8 +218,8 @@ class QueryError(Exception):
         self.code = code
         self.parameter = parameter
         self.details = {"parameter": parameter, **details}
-        self.text = Text(ERRORS[code].zh.format(**self.details), ERRORS[code].en.format(**self.details))
-        super().__init__(f"{self.text.zh} / {self.text.en}")
+        self.text = ERRORS[code].filled(**self.details)
+        super().__init__(self.text.both())
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------

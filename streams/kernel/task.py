@@ -24,6 +24,7 @@ from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import derived_id, encode_event
 from hengliu.ports.clock import Clock
+from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
     CLOCK_TYPE,
     Append,
@@ -41,16 +42,12 @@ from streams.kernel.operator import Batch, Emit, Operator
 from streams.kernel.reference import GAP_MS, KEYS, REFERENCE_TABLES, Reference, Versions, read_reference
 from streams.kernel.state import State, StateStore
 
-__all__ = ["NO_FAULTS", "CommitPolicy", "ExchangeTask", "Faults", "OperatorTask", "Outputs", "Progress", "StreamTask"]
+__all__ = ["CommitPolicy", "ExchangeTask", "OpenReader", "OperatorTask", "Outputs", "Progress", "StreamTask"]
 
 logger = logging.getLogger(__name__)
 
-Faults = Callable[[str], None]
-"""Called with the name of each numbered step as it completes; tests kill the process there."""
-
-
-def NO_FAULTS(step: str) -> None:  # noqa: N802 - a constant that happens to be callable
-    """The production choice: nothing happens between steps."""
+OpenReader = Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]]
+"""What opens a task's input at given positions: the log's ``open_reader``, or whoever feeds the task (``streams.agents``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class CommitPolicy:
 
     Attributes:
         interval_ms: at most this long after the first uncommitted effect. 250 for throughput, 50 where a person waits
-            (COMMIT.md 1.1, 1.4).
+            (docs/decisions/009).
         clock_ms: an idle task forwards its clock when it has advanced by this much.
         max_records: records polled at once.
         max_pending: uncommitted input records at most.
@@ -119,8 +116,8 @@ class StreamTask(ABC):
         clocked_outputs: Sequence[str],
         partitions: int,
         policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = NO_FAULTS,
-        open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
+        faults: Faults = no_faults,
+        open_reader: OpenReader | None = None,
     ) -> None:
         self.task = task
         self.progress = Progress()
@@ -254,8 +251,8 @@ class ExchangeTask(StreamTask):
         partitions: int,
         clocked_outputs: Sequence[str],
         policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = NO_FAULTS,
-        open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
+        faults: Faults = no_faults,
+        open_reader: OpenReader | None = None,
     ) -> None:
         routed = {f.type: {t: m for t, m in f.routes.items() if t in clocked_outputs} for f in catalog.families.values()}
         routes = {t: r for t, r in routed.items() if r}
@@ -325,8 +322,8 @@ class OperatorTask(StreamTask):
         clocked_inputs: Mapping[str, Sequence[str]],
         clocked_outputs: Sequence[str],
         policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = NO_FAULTS,
-        open_reader: Callable[[Mapping[TopicPartition, int]], Awaitable[LogReader]] | None = None,
+        faults: Faults = no_faults,
+        open_reader: OpenReader | None = None,
     ) -> None:
         every = list(range(partitions))
         merge = Merge(

@@ -10,7 +10,8 @@ import pytest
 
 from hengliu.ports.log import TopicKind, TopicPartition, TopicSpec
 from infra.kafka_log import KafkaLog
-from infra.services.kafka import KafkaService, ServiceError, cache_root, fetch_kafka
+from infra.services.common import ServiceFailed, cache_directory
+from infra.services.kafka import KafkaService, fetch_kafka
 from tests.contract.event_log_support import record, values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,10 +73,10 @@ async def test_missing_tools_are_named_with_the_command_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ServiceError, match="apt-get install default-jre-headless") as refusal:
+    with pytest.raises(ServiceFailed, match="apt-get install default-jre-headless") as refusal:
         await KafkaService(tmp_path / "data").start()
-    assert "未找到" in str(refusal.value)
-    with pytest.raises(ServiceError, match="apt-get install maven"):
+    assert "没有找到" in str(refusal.value)
+    with pytest.raises(ServiceFailed, match="apt-get install maven"):
         fetch_kafka(tmp_path)
 
 
@@ -85,12 +86,12 @@ def test_a_failed_download_leaves_nothing_that_looks_like_one(tmp_path: Path, mo
     maven.write_text("#!/bin/sh\nmkdir -p libs; echo '[ERROR] no network'; exit 3\n")
     maven.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(ServiceError, match="mvn returned 3"):
+    with pytest.raises(ServiceFailed, match="mvn returned 3"):
         fetch_kafka(tmp_path / "cache", said.append)
     assert "[ERROR] no network" in said
     assert not (tmp_path / "cache" / "kafka-4.3.0" / "libs").exists()
 
 
 def test_the_cache_is_where_the_environment_says() -> None:
-    assert cache_root({"HENGLIU_CACHE": "/somewhere"}) == Path("/somewhere")
-    assert cache_root({}) == Path.home() / ".cache" / "hengliu"
+    assert cache_directory({"HENGLIU_CACHE": "/somewhere"}) == Path("/somewhere")
+    assert cache_directory({}) == Path.home() / ".cache" / "hengliu"

@@ -29,7 +29,8 @@ from hengliu.ports.warehouse import (
 )
 from infra.chdb_warehouse import ChdbWarehouse
 from infra.clickhouse_warehouse import ClickHouseAddress, ClickHouseWarehouse
-from infra.services.clickhouse import ClickHouseService, free_ports
+from infra.services.clickhouse import ClickHouseService
+from infra.services.common import free_ports
 from infra.warehouse_common import MAX_ROWS, InsertGuards
 from tests.contract.warehouse_support import (
     FACT,

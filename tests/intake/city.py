@@ -13,9 +13,10 @@ import msgspec
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.intake.directory import Directory
-from hengliu.intake.guards import ALL_GUARDS, Faults, Guards, no_faults
+from hengliu.intake.guards import ALL_GUARDS, Guards
 from hengliu.intake.service import Intake, IntakePolicy
 from hengliu.ports.clock import Clock, ManualClock
+from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, TopicPartition
 from hengliu.rights import ALL, Principal, Role
 from infra.local_log import LocalLog

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hengliu.intake.guards import STEPS, Faults, Guards
+from hengliu.intake.guards import STEPS, Guards
 from hengliu.intake.service import IntakePolicy, Outcome, Status, Unavailable
+from hengliu.ports.faults import Faults
 from hengliu.ports.log import LogUnavailable, TopicPartition, partition_for
 from tests.intake.city import DEVICE, PARTITIONS, SOURCE, City, eventually, running, weighing
 

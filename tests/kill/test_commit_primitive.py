@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.log_guards import STEPS
-from infra.services.kafka import KafkaService, free_ports
+from infra.services.common import free_ports
+from infra.services.kafka import KafkaService
 from tests.contract.event_log_support import event_log_kafka
 from tests.kill.commit_primitive import Site, Worker, compare, prepare, random_kills
 from tests.kill.commit_worker import FENCED, open_log
