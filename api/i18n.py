@@ -222,6 +222,7 @@ TEXTS: Mapping[str, Text] = {
     "yes": Text("是", "Yes"),
     "no": Text("否", "No"),
     # Column labels that no model field carries
+    "column.sent": Text("{label}（上报）", "{label} (as sent)"),
     "column.id": Text("事件编号", "Event id"),
     "column.source": Text("事件来源", "Event source"),
     "column.time": Text("发生时间", "Time"),

@@ -714,6 +714,9 @@ def default_span(query: NamedQuery, values: Mapping[str, str], language: str) ->
     return page_text("table.span", language, days=query.bounds.default_days)
 
 
+SENT: Final = "data_"
+"""Prefix of a column whose member is named like one of the envelope or scope: what the sender claimed stands beside what
+the registration says."""
 NUMBERS: Final = frozenset({"integer", "decimal", "number"})
 
 
@@ -750,6 +753,9 @@ def column_label(declared: TablePage, query: NamedQuery, family: Family | None, 
         return page_text(own, language)
     if family is not None and (label := family_label(family, name, language)):
         return label
+    sent = name.removeprefix(SENT)
+    if family is not None and sent != name and (label := family_label(family, sent, language)):
+        return page_text("column.sent", language, label=label)
     title = next((column.title.in_language(language) for column in query.columns if column.name == name), "")
     if not title:
         return page_text(f"column.{name}", language)

@@ -104,7 +104,7 @@ class Recorded:
         for name in parameters:
             assert name in query.accepted, f"{query.name} takes no {name}"
         self.asked.append(query.name)
-        while self.slow:
+        while self.slow:  # noqa: ASYNC110 - set by the test's thread, which an asyncio.Event may not be
             await asyncio.sleep(0.05)
         if self.failing:
             raise WarehouseUnavailable("the warehouse is away")

@@ -158,9 +158,29 @@ async def test_what_devices_send_stands_on_the_page_exact_while_one_looks(deploy
         await item.locator("summary").click()
         await expect(item.locator("pre")).to_contain_text('"mass_kg": "heavy"')
 
+        # An administrator submits again what was refused for want of a registration, once that is made.
+        early = event("wb-m2", 1, "weighing.measured", datetime.now(UTC), {"plate": "蒙C44444", "mass_kg": 15_760, "axles": 6})
+        assert await post(deployment, early) == ["refused"]
+        await deployment.register([("device.registered", {**REGISTRY[3][1], "device": "wb-m2", "source": f"{SOURCE}wb-m2"})])
+        item = page.locator(".item").filter(has_text=f"{SOURCE}wb-m2")
+        for _ in range(40):
+            await page.goto(f"{deployment.url}/quarantine?lang=en")
+            if await item.count():
+                break
+            await page.wait_for_timeout(250)
+        await page.get_by_label("Administrator's token").fill(deployment.token)
+        await item.get_by_role("button", name="Submit again").click()
+        await expect(item.locator(".outcome")).to_have_text("accepted")
+        for _ in range(40):
+            await page.goto(f"{deployment.url}/weighings?plate=蒙C44444")
+            if await page.locator("#rows tr").count():
+                break
+            await page.wait_for_timeout(250)
+        await expect(page.locator("#rows tr")).to_contain_text(["15.760"])
+
         # Every family has its page from its declaration alone.
         await page.goto(f"{deployment.url}/events/stock.surveyed")
         await expect(page.locator("#rows tr")).to_contain_text(["9,000.000"])
-        await expect(page.locator("thead")).to_contain_text("库存（吨）")
+        await expect(page.locator("thead")).to_contain_text("Stock (t)")
         await browser.close()
     assert faults == []
