@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -79,8 +78,6 @@ def telling(settings: Settings) -> Iterator[None]:
     """What a person can do something about ends in a line of each language and an exit code, not in a traceback."""
     try:
         yield
-    except (KeyboardInterrupt, typer.Exit, typer.Abort, click.ClickException):
-        raise
     except Exception as error:
         from hengliu.compose.faults import fault_of
 
