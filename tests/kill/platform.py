@@ -139,7 +139,7 @@ async def prove(
         while outcome.kills < kills and not feed.done():
             # Killed while it works, not while it starts: some hundred more events are acknowledged first.
             target = feeder.report.accepted + rng.randrange(100, 400)
-            while feeder.report.accepted < target and not feed.done():
+            while feeder.report.accepted < target and not feed.done():  # noqa: ASYNC110 - a counter, not a signal
                 await asyncio.sleep(rng.uniform(0.01, 0.2))
             if feed.done():
                 return
@@ -203,11 +203,10 @@ async def deployed(engine: str, folder: Path) -> AsyncIterator[tuple[Deployment,
     async with contextlib.AsyncExitStack() as stack:
         urls = await stack.enter_async_context(engines(folder / "engines")) if engine == "kafka" else None
         deployment = Deployment(folder / "data", urls)
-        settings = Settings(
-            data_dir=folder / "data",
-            partitions=2,
-            **({} if urls is None else {"log": urls.log, "warehouse": urls.warehouse, "event_store": urls.event_store}),
-        )
+        settings = Settings(data_dir=folder / "data", partitions=2)
+        if urls is not None:
+            addresses = {"log": urls.log, "warehouse": urls.warehouse, "event_store": urls.event_store}
+            settings = settings.model_copy(update=addresses)
         try:
             yield deployment, settings
         finally:
