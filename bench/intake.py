@@ -87,18 +87,20 @@ def bench_parse(count: int) -> dict[str, Any]:
     return report
 
 
-async def bench_submit(engine: str, count: int, sources: int, batch: int, clients: int, partitions: int) -> dict[str, Any]:
+async def bench_submit(
+    bootstrap: str, epoch: str, count: int, sources: int, batch: int, clients: int, partitions: int
+) -> dict[str, Any]:
     """Events/s through intake into the log, and of the log alone with the same records."""
     catalog, clock = Catalog(), SystemClock()
     with tempfile.TemporaryDirectory() as folder:
-        async with kafka_of(engine, Path(folder)) as bootstrap, event_log(Path(folder), bootstrap) as log:
+        async with event_log(Path(folder), bootstrap) as log:
             await log.create_topics(catalog.topic_specs(partitions))
             directory = Directory(log, partitions)
             await directory.start()
             intake = Intake(log, catalog, partitions, clock, IntakePolicy(), directory)
             await intake.start()
-            await register(intake, sources)
-            values = events(count, sources, "weighing.measured", "e1")
+            await register(intake, epoch, sources)
+            values = events(count, sources, "weighing.measured", epoch)
             latencies: list[float] = []
 
             async def client(mine: list[bytes]) -> None:
@@ -154,7 +156,7 @@ async def append_alone(log: EventLog, values: list[bytes], now: int, batch: int,
     return len(values) / (time.perf_counter() - start)
 
 
-async def register(intake: Intake, sources: int) -> None:
+async def register(intake: Intake, epoch: str, sources: int) -> None:
     """One site and its devices."""
     now = intake.clock.now_ms()
     site = {"site": "m01", "enterprise": "m01", "name": "示例煤矿", "division": "150303", "kind": "mine"}
@@ -163,10 +165,21 @@ async def register(intake: Intake, sources: int) -> None:
         ("device.registered", {"device": f"wb-{n}", "source": source(n), "kind": "weighbridge", "site": "m01"})
         for n in range(sources)
     ]
-    elements = [encode_event(type_, "/aggregates/registry", str(n), now, data) for n, (type_, data) in enumerate(facts)]
+    elements = [encode_event(type_, "/aggregates/registry", f"{epoch}-{n}", now, data) for n, (type_, data) in enumerate(facts)]
     for first in range(0, len(elements), 2000):
         outcomes = await intake.submit(PLATFORM, elements[first : first + 2000])
         assert all(outcome.status == "accepted" for outcome in outcomes)
+
+
+async def bench_both(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Batches by a few callers, then single events by many."""
+    cases = [("e1", options.events, options.batch, options.clients), ("e2", options.events // 8, 1, 64)]
+    with tempfile.TemporaryDirectory(prefix="hengliu-bench-") as folder:
+        async with kafka_of(options.engine, Path(folder)) as bootstrap:
+            return [
+                await bench_submit(bootstrap, epoch, count, min(options.sources, count), batch, clients, options.partitions)
+                for epoch, count, batch, clients in cases
+            ]
 
 
 def main() -> None:
@@ -178,15 +191,10 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--partitions", type=int, default=4)
     options = parser.parse_args()
-    engine, partitions = options.engine, options.partitions
-    sources = min(options.sources, options.events)
     report = {
         "python": platform.python_version(),
         "parse": bench_parse(min(20_000, options.events)),
-        "submit": [
-            asyncio.run(bench_submit(engine, options.events, sources, options.batch, options.clients, partitions)),
-            asyncio.run(bench_submit(engine, options.events // 8, min(sources, options.events // 8), 1, 64, partitions)),
-        ],
+        "submit": asyncio.run(bench_both(options)),
     }
     json.dump(report, sys.stdout, indent=1)
     sys.stdout.write("\n")
