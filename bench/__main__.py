@@ -6,6 +6,7 @@ average at which it was taken. Under four minutes for the embedded default and f
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def main() -> int:
     warn(where, console)
     if arguments.write:
         command = shlex.join(["python", "-m", "bench", *(a for a in sys.argv[1:] if a != "--write")])
-        write_page(PAGE, arguments.engine, page(results, where, command, failed))
+        write_page(PAGE, arguments.engine, page(results, where, command, failed, os.getloadavg()[0]))
         console.print(f"written to {PAGE.relative_to(ROOT)}")
     return 1 if failed else 0
 

@@ -335,12 +335,15 @@ def grid(results: Sequence[Result], title: str) -> Table:
     return table
 
 
-def page(results: Sequence[Result], where: Machine, command: str, failed: Sequence[str] = ()) -> str:
+def page(
+    results: Sequence[Result], where: Machine, command: str, failed: Sequence[str] = (), load_at_end: float | None = None
+) -> str:
     """The part of ``docs/benchmarks.md`` that belongs to one deployment, without its markers."""
     lines = [
         f"- {where.at}, commit `{where.commit}`, `{command}`",
         f"- {where.cores} cores of {where.processor}, {where.memory_gb} GB, kernel {where.kernel}, Python {where.python}",
         f"- load average at the start: {where.load_1min}"
+        + ("" if load_at_end is None else f", at the end: {load_at_end:.2f} (the benches' own included)")
         + (
             ". **The machine was busy with other programs: rates are too low by an unknown factor, limits and rates were not "
             "taken in the same second, and only CPU seconds and shares carry over, roughly.**"
