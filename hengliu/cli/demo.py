@@ -18,7 +18,7 @@ from rich.console import Console
 
 from aggregates.registry import Registry, event_store_environment
 from hengliu.compose.engines import engines
-from hengliu.compose.platform import Platform, serve
+from hengliu.compose.platform import Platform, serve, try_address
 from hengliu.compose.tokens import DEMO_RIGHTS, write_token
 from hengliu.ports.clock import SystemClock
 from hengliu.rights import TokenStore
@@ -143,6 +143,8 @@ class Demo:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        # Before the engines: else a platform that is there already would answer for ours, and ours be started again and again.
+        try_address(self._settings.host, self._settings.port)
         async with contextlib.AsyncExitStack() as stack:
             urls = await stack.enter_async_context(engines(self._settings.data_dir / "engines"))
             environment = {

@@ -58,8 +58,7 @@ class Fault:
 
 
 def _said(key: str, code: int, **parameters: object) -> Fault:
-    text = MESSAGES[key]
-    return Fault(Text(text.zh.format(**parameters), text.en.format(**parameters)), code)
+    return Fault(MESSAGES[key].filled(**parameters), code)
 
 
 def _own_words(code: int) -> Callable[[BaseException, Settings], Fault]:
@@ -103,7 +102,7 @@ KNOWN: tuple[tuple[type[BaseException] | str, Callable[[BaseException, Settings]
     ("infra.local_log.errors:LogLocked", _own_words(2)),
     ("infra.local_log.errors:LogFormat", _own_words(2)),
     ("infra.services.common:ServiceFailed", _own_words(1)),
-    ("infra.services.kafka:ServiceError", _own_words(1)),
+    ("hengliu.compose.engines:FolderInUse", _own_words(2)),
     ("projections.migrate:SchemaDrift", _own_words(2)),
     ("projections.projector:WarehouseAhead", _own_words(2)),
     ("hengliu.ports.migration:MigrationError", _own_words(2)),

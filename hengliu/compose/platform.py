@@ -7,6 +7,7 @@ one event loop, as far as its roles ask for them, and closes them in reverse wit
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,12 +44,19 @@ from streams.kernel.task import CommitPolicy
 from streams.supervisor import Supervisor
 from streams.topology import Topology
 
-__all__ = ["Platform", "serve"]
+__all__ = ["Platform", "serve", "try_address"]
 
 logger = logging.getLogger(__name__)
 
 STOP_DEADLINE_S = 12.0
 """``make demo`` stops within 15 s of SIGTERM; what has not closed by this is cancelled, and the log's guarantees take over."""
+
+
+def try_address(host: str, port: int) -> None:
+    """Bind and let go, before anything is started that would have to be stopped again. Raises OSError when it is taken."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,8 @@ class Platform:
 
     async def _start(self) -> None:
         settings = self.settings
+        if Role.API in self.roles:
+            try_address(settings.host, settings.port)
         self.log = await open_log(settings)
         self._closers.append(("log", self.log.close))
         await self.log.create_topics(self.catalog.topic_specs(settings.partitions))

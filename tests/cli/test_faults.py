@@ -1,5 +1,6 @@
 """Known errors end in one line of each language and an exit code; the process is a real one."""
 
+import fcntl
 import os
 import re
 import socket
@@ -65,9 +66,9 @@ async def test_a_data_folder_in_use(tmp_path: Path) -> None:
         await log.close()
 
 
-def test_another_partition_count_than_the_log_has(tmp_path: Path, taken: int) -> None:
-    # The first one makes the log, and ends because its port is taken.
-    told(hengliu(tmp_path, "up", HENGLIU_PORT=str(taken)), 2)
+async def test_another_partition_count_than_the_log_has(tmp_path: Path) -> None:
+    async with LocalLog.open(tmp_path / "log.sqlite") as log:
+        await log.create_topics(catalog_of(Settings()).topic_specs(1))
     told(hengliu(tmp_path, "up", HENGLIU_PARTITIONS="2"), 2, "HENGLIU_PARTITIONS", "fixed once")
 
 
@@ -181,3 +182,18 @@ def test_every_text_is_in_both_languages() -> None:
         assert HAN.search(text.zh)
         assert not HAN.search(text.en)
         assert sorted(set(re.findall(r"{\w+}", text.zh))) == sorted(set(re.findall(r"{\w+}", text.en)))
+
+
+def test_a_taken_port_stops_the_kafka_demonstration_before_its_engines(tmp_path: Path, taken: int) -> None:
+    told(hengliu(tmp_path, "demo", "--engine", "kafka", HENGLIU_PORT=str(taken)), 2, f"127.0.0.1:{taken}", "in use")
+    assert not (tmp_path / "engines").exists()
+
+
+def test_a_second_kafka_demonstration_leaves_the_first_ones_engines_alone(tmp_path: Path) -> None:
+    (tmp_path / "engines").mkdir()
+    with (tmp_path / "engines" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711\n")
+        lock.flush()
+        told(hengliu(tmp_path, "demo", "--engine", "kafka"), 2, "4711", "HENGLIU_DATA_DIR", "in use")
+    assert [p.name for p in (tmp_path / "engines").iterdir()] == ["lock"]
