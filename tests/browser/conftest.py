@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from api.server import ApiServer
 from tests.browser.stage import Recorded, stage_app
@@ -93,7 +93,7 @@ class Visitor:
         if language != "zh":
             context.add_cookies([{"name": "lang", "value": language, "url": self.address}])
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         page.on("console", self.seen.console)
         page.on("pageerror", lambda error: self.seen.faults.append(f"page error: {error}"))
 
@@ -118,6 +118,7 @@ def stage() -> Iterator[Stage]:
 def chromium() -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert executable, "these tests drive Chromium: install Debian's package chromium (make install-tests does)"
+    expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         yield browser
@@ -129,6 +130,8 @@ def visiting(stage: Stage, chromium: Browser) -> Iterator[Visitor]:
     made = Visitor(chromium, stage.address, Seen())
     yield made
     for context in made.contexts:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")  # a handler that is still at work when the page goes is no fault
         context.close()
     assert made.seen.faults == []
 

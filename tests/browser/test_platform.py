@@ -115,6 +115,7 @@ async def test_what_devices_send_stands_on_the_page_exact_while_one_looks(deploy
     faults: list[str] = []
     executable = shutil.which("chromium")
     assert executable, "these tests drive Chromium: install Debian's package chromium"
+    expect.set_options(timeout=20_000)
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         context = await browser.new_context(viewport={"width": 1600, "height": 900})
