@@ -1,5 +1,7 @@
 """The outbox: publishes the registry's events through intake, in order, each once.
 
+The steps, and what a death after each leaves behind (``docs/protocols/outbox.md``):
+
 1. read notifications after the last position
 2. hand them to intake as CloudEvents; id = notification id, source = ``/aggregates/registry``
 3. when intake has answered for all of them, commit the position
@@ -51,16 +53,10 @@ class Outbox:
         self._poll_s = poll_s
         self._wake = asyncio.Event()
         self._published = 0
-        self._advanced = asyncio.Condition()
 
     def wake(self) -> None:
         """Something was registered in this process: do not wait for the next poll."""
         self._wake.set()
-
-    async def wait_published(self, notification: int) -> None:
-        """Return when intake has taken everything up to ``notification``."""
-        async with self._advanced:
-            await self._advanced.wait_for(lambda: self._published >= notification)
 
     def _next_batch(self) -> list[Notification]:
         return list(self._registry.notifications(self._published))
@@ -91,8 +87,6 @@ class Outbox:
                     if status == "refused":
                         raise OutboxBlocked(f"intake refused notification {notification.id} ({notification.event_type})")
                 await session.commit([], {_POSITION: msgspec.msgpack.encode(batch[-1].id)}, {})
-                async with self._advanced:
-                    self._published = batch[-1].id
-                    self._advanced.notify_all()
+                self._published = batch[-1].id
         finally:
             await session.close()

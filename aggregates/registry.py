@@ -5,8 +5,10 @@ in the same event store.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -36,8 +38,6 @@ def event_store_environment(url: str, data_dir: str) -> dict[str, str]:
     if url == "sqlite":
         return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{data_dir}/registry.sqlite"}
     if url.startswith("postgresql://"):
-        from urllib.parse import unquote, urlsplit
-
         parts = urlsplit(url)
         return {
             "PERSISTENCE_MODULE": "eventsourcing.postgres",
@@ -50,16 +50,14 @@ def event_store_environment(url: str, data_dir: str) -> dict[str, str]:
     raise ValueError(f"event store {url!r}: expected 'sqlite' or 'postgresql://user:password@host:port/db'")
 
 
+@dataclass(frozen=True, slots=True)
 class Notification:
-    """One published event of the registry: its place in the store's total order and the payload."""
+    """One published event of the registry: its place in the store's total order, and its payload as JSON."""
 
-    __slots__ = ("event_type", "id", "payload", "time")
-
-    def __init__(self, id_: int, event_type: str, payload: str, time: datetime) -> None:
-        self.id = id_
-        self.event_type = event_type
-        self.payload = payload
-        self.time = time
+    id: int
+    event_type: str
+    payload: str
+    time: datetime
 
 
 class Registry(Application[UUID]):

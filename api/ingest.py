@@ -26,7 +26,7 @@ from api.deps import ApiLimits, Deps
 from api.encode import json_response
 from api.problems import Problem, Refusal, language_of, render
 from api.reads import run
-from hengliu.intake.parse import NotABatch, NotJson, TooManyEvents, _fault, split_batch
+from hengliu.intake.parse import NotABatch, NotJson, TooManyEvents, field_fault, split_batch
 from hengliu.intake.parse import Refusal as EventRefusal
 from hengliu.intake.service import Outcome, Overloaded, Payload, Unavailable
 from hengliu.rights import Principal, Role
@@ -373,5 +373,5 @@ async def command(deps: Deps, principal: Principal, type_: str, data: dict[str, 
 def field_faults(error: ValidationError) -> Iterator[tuple[str, str, dict[str, str]]]:
     """pydantic's errors in the project's codes: (pointer into the body, code, parameters)."""
     for found in error.errors(include_url=False, include_input=False)[:5]:
-        fault = _fault(found)
+        fault = field_fault(found)
         yield fault.pointer.removeprefix("/data"), fault.code, dict(fault.parameters)

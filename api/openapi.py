@@ -10,7 +10,7 @@ from api.deps import ApiLimits
 from api.ingest import BATCH, EVENT, GUESS, MEDIA_TYPES, REGISTRATIONS
 from api.problems import MEDIA_TYPE
 from api.reads import PAGING, READS
-from api.schemas import EXAMPLE_MS, _component, data_schemas, example_event
+from api.schemas import EXAMPLE_MS, component_name, data_schemas, example_event
 from hengliu.events.catalog import Catalog
 from hengliu.events.family import Family, Text, Writer
 from projections.queries.query import NamedQuery, QueryColumn, QueryParameter
@@ -161,7 +161,7 @@ def _events(catalog: Catalog, family_query: Callable[[Family], NamedQuery], limi
     shared: dict[str, QueryParameter] = {}
     for query in queries.values():
         shared.update(query.accepted)
-    rows = {"oneOf": [_ref(f"{_component(type_)}Row") for type_ in queries]}
+    rows = {"oneOf": [_ref(f"{component_name(type_)}Row") for type_ in queries]}
     return {
         "operationId": "getEvents",
         "tags": ["read"],
@@ -178,8 +178,8 @@ def _events(catalog: Catalog, family_query: Callable[[Family], NamedQuery], limi
 
 def _post_events(catalog: Catalog, limits: ApiLimits) -> dict[str, Any]:
     sent = [f for f in catalog.families.values() if f.writer is Writer.DEVICE]
-    event = {"oneOf": [_ref(_component(f.type)) for f in sent], "discriminator": {"propertyName": "type"}}
-    event["discriminator"]["mapping"] = {f.type: f"#/components/schemas/{_component(f.type)}" for f in sent}  # type: ignore[index]
+    event = {"oneOf": [_ref(component_name(f.type)) for f in sent], "discriminator": {"propertyName": "type"}}
+    event["discriminator"]["mapping"] = {f.type: f"#/components/schemas/{component_name(f.type)}" for f in sent}  # type: ignore[index]
     batch = {"type": "array", "items": event, "maxItems": limits.batch_events}
     example = example_event(sent[0], EXAMPLE_MS, "example-1")
     return {
@@ -225,7 +225,7 @@ def _register(operation: str, family: Family) -> dict[str, Any]:
             "required": True,
             "content": {
                 GUESS: {
-                    "schema": _ref(f"{_component(family.type)}Data"),
+                    "schema": _ref(f"{component_name(family.type)}Data"),
                     "examples": {"first": {"value": dict(family.example_data)}},
                 }
             },
@@ -301,7 +301,7 @@ def _components(catalog: Catalog, family_query: Callable[[Family], NamedQuery]) 
         if code == "401":
             response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
         responses[f"Problem{code}"] = response
-    rows = {f"{_component(f.type)}Row": row_schema(family_query(f)) for f in catalog.families.values()}
+    rows = {f"{component_name(f.type)}Row": row_schema(family_query(f)) for f in catalog.families.values()}
     return {
         "securitySchemes": {
             "bearer": {

@@ -4,7 +4,6 @@ A problem is a code and parameters; title and detail are rendered when it is ans
 ``/problems/<code>``, and ``GET /problems/<code>`` explains it.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +13,7 @@ from starlette.responses import Response
 
 from hengliu.events.family import Text
 from hengliu.reference import problems
-from hengliu.reference.problems import PROBLEMS
+from hengliu.reference.problems import PROBLEMS, fill, problem
 from hengliu.reference.problems import Problem as Words
 from projections.queries.query import ERRORS
 
@@ -31,101 +30,96 @@ __all__ = [
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_SLOT = re.compile(r"\{([a-z_]+)\}")
-
-
-def _p(title_zh: str, title_en: str, zh: str, en: str, status: int) -> Words:
-    return Words(Text(title_zh, title_en), Text(zh, en), status)
-
-
 API_PROBLEMS: Mapping[str, Words] = {
-    "invalid-parameter": _p(
+    "invalid-parameter": problem(
         "参数无效",
         "Invalid parameter",
         "参数“{name}”的值无效，应为 {expected}。",
         "The value of “{name}” is invalid; {expected} is expected.",
         400,
     ),
-    "repeated-parameter": _p(
+    "repeated-parameter": problem(
         "参数重复", "Repeated parameter", "参数“{name}”只能出现一次。", "The parameter “{name}” may stand only once.", 400
     ),
-    "malformed-request": _p(
+    "malformed-request": problem(
         "不是合法的 HTTP 请求", "Not a valid HTTP request", "请求无法解析。", "The request could not be parsed.", 400
     ),
-    "invalid-token": _p(
+    "invalid-token": problem(
         "令牌无效", "Invalid token", "令牌未知、过期或格式不对。", "The token is unknown, expired or malformed.", 401
     ),
-    "whole-city-only": _p(
+    "whole-city-only": problem(
         "范围不足",
         "Scope too narrow",
         "此内容含全市数据，令牌的范围须不受限。",
         "This shows the whole city; the token's scope must be unrestricted.",
         403,
     ),
-    "wrong-origin": _p(
+    "wrong-origin": problem(
         "来源网页不被接受",
         "Origin not accepted",
         "不接受来自其他网站页面的请求。",
         "Requests made by pages of other sites are not accepted.",
         403,
     ),
-    "method-not-allowed": _p(
+    "method-not-allowed": problem(
         "方法不允许", "Method not allowed", "此地址不支持该方法。", "This address does not take that method.", 405
     ),
-    "slow-request": _p(
+    "slow-request": problem(
         "请求过慢",
         "Request too slow",
         "请求未在 {seconds} 秒内送达。",
         "The request did not arrive within {seconds} s.",
         408,
     ),
-    "payload-truncated": _p(
+    "payload-truncated": problem(
         "原文不全",
         "Payload incomplete",
         "隔离区只保存了前 {kept} 字节（共 {size} 字节），不能重新提交。",
         "Quarantine holds only the first {kept} of {size} bytes; it cannot be submitted again.",
         409,
     ),
-    "content-encoding": _p("不支持的编码", "Content encoding", "请求体不得压缩。", "The body must not be compressed.", 415),
-    "wrong-host": _p(
+    "content-encoding": problem(
+        "不支持的编码", "Content encoding", "请求体不得压缩。", "The body must not be compressed.", 415
+    ),
+    "wrong-host": problem(
         "主机名不被接受",
         "Host not accepted",
         "本服务不以此 Host 名应答。",
         "This server does not answer for that Host name.",
         421,
     ),
-    "headers-too-large": _p(
+    "headers-too-large": problem(
         "请求头过大", "Headers too large", "请求头超过上限。", "The request headers exceed the limit.", 431
     ),
-    "reading-unavailable": _p(
+    "reading-unavailable": problem(
         "暂不可查询",
         "Reading not available",
         "暂时不能查询，请在 {seconds} 秒后重试。",
         "Reading is not possible just now; try again in {seconds} seconds.",
         503,
     ),
-    "position-not-reached": _p(
+    "position-not-reached": problem(
         "尚未处理到该位置",
         "Position not reached",
         "表中尚未包含位置 {position}，请稍后重试。",
         "The tables do not yet include position {position}; try again.",
         503,
     ),
-    "too-many-connections": _p(
+    "too-many-connections": problem(
         "连接过多",
         "Too many connections",
         "连接数已满，请在 {seconds} 秒后重试。",
         "All connections are taken; try again in {seconds} seconds.",
         503,
     ),
-    "too-many-viewers": _p(
+    "too-many-viewers": problem(
         "实时连接过多",
         "Too many live views",
         "实时连接数已满，请在 {seconds} 秒后重试。",
         "All live views are taken; try again in {seconds} seconds.",
         503,
     ),
-    "internal-fault": _p(
+    "internal-fault": problem(
         "意外错误",
         "Unexpected fault",
         "平台出现意外错误，已记录为 {incident}；请稍后重试。",
@@ -136,58 +130,58 @@ API_PROBLEMS: Mapping[str, Words] = {
 """Problems that only the HTTP surface has. Those of events stand in ``hengliu.reference.problems``."""
 
 REGISTRATION_PROBLEMS: Mapping[str, Words] = {
-    "registration-not-object": _p(
+    "registration-not-object": problem(
         "不是登记内容", "Not a registration", "登记内容必须是一个 JSON 对象。", "A registration is a JSON object.", 400
     ),
-    "registration-invalid": _p(
+    "registration-invalid": problem(
         "登记内容不合格", "Registration invalid", "登记内容有 {count} 处不合格。", "The registration has {count} faults.", 400
     ),
-    "registration-valid-from-missing": _p(
+    "registration-valid-from-missing": problem(
         "缺少生效时间",
         "Valid-from missing",
         "“{key}”已登记，变更必须给出生效时间 valid_from。",
         "“{key}” is registered already; a change needs valid_from.",
         409,
     ),
-    "registration-valid-from-past": _p(
+    "registration-valid-from-past": problem(
         "生效时间已过",
         "Valid-from in the past",
         "“{key}”的变更不能自过去的 {valid_from} 起生效。",
         "A change of “{key}” cannot be valid from {valid_from}, which is past.",
         409,
     ),
-    "registration-unknown-registration": _p(
+    "registration-unknown-registration": problem(
         "不可登记", "Cannot be registered", "类型“{type}”不可登记。", "The type “{type}” cannot be registered.", 409
     ),
-    "registration-site-owner-fixed": _p(
+    "registration-site-owner-fixed": problem(
         "场所所属企业不可变更",
         "Owner of a site is fixed",
         "场所“{site}”属于企业“{enterprise}”，不可变更。",
         "The site “{site}” belongs to the enterprise “{enterprise}” for good.",
         409,
     ),
-    "registration-device-name-fixed": _p(
+    "registration-device-name-fixed": problem(
         "设备编号不可变更",
         "Name of a device is fixed",
         "来源“{source}”已登记为设备“{device}”，不可变更。",
         "The source “{source}” is registered as the device “{device}” for good.",
         409,
     ),
-    "registration-rule-version": _p(
+    "registration-rule-version": problem(
         "规则版本不连续",
         "Rule version out of order",
         "规则“{rule}”的下一版本应为 {expected}，收到 {version}。",
         "The next version of the rule “{rule}” is {expected}, not {version}.",
         409,
     ),
-    "registration-enterprise-unknown": _p(
+    "registration-enterprise-unknown": problem(
         "企业未登记",
         "Enterprise unknown",
         "“{registering}”所属的企业“{enterprise}”尚未登记。",
         "The enterprise “{enterprise}” of “{registering}” is not registered.",
         409,
     ),
-    "registration-site-unknown": _p(
+    "registration-site-unknown": problem(
         "场所未登记",
         "Site unknown",
         "“{registering}”所在的场所“{site}”尚未登记。",
@@ -285,11 +279,6 @@ def render(
     return document
 
 
-def fill(template: str, parameters: Mapping[str, str]) -> str:
-    """A template with its ``{name}`` places filled. Parameters come from strangers, so no format language is run on them."""
-    return _SLOT.sub(lambda slot: parameters.get(slot[1], "?"), template)
-
-
 def problem_response(refusal: Refusal, language: str) -> Response:
     """The HTTP response of a refused request."""
     words = ALL_PROBLEMS.get(refusal.problem.code)
@@ -299,6 +288,6 @@ def problem_response(refusal: Refusal, language: str) -> Response:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after_s or 1)))
     if refusal.close:
         headers["Connection"] = "close"
-    problem = refusal.problem
-    document = render(problem.code, problem.parameters, language, pointer=problem.pointer, errors=problem.errors, status=status)
+    said = refusal.problem
+    document = render(said.code, said.parameters, language, pointer=said.pointer, errors=said.errors, status=status)
     return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)

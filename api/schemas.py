@@ -13,7 +13,7 @@ from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import SPEC_VERSION, iso_ms
 from hengliu.events.family import Family, Writer
 
-__all__ = ["EXAMPLE_MS", "asyncapi_document", "data_schemas", "event_schema", "example_event", "schema_list"]
+__all__ = ["EXAMPLE_MS", "asyncapi_document", "component_name", "data_schemas", "event_schema", "example_event", "schema_list"]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -118,7 +118,8 @@ def schema_list(catalog: Catalog) -> list[dict[str, Any]]:
     ]
 
 
-def _component(type_: str) -> str:
+def component_name(type_: str) -> str:
+    """``weighing.measured`` -> ``WeighingMeasured``, its name among the components of a document."""
     return "".join(part.capitalize() for part in type_.split("."))
 
 
@@ -127,7 +128,7 @@ def data_schemas(families: Iterable[Family]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     for family in families:
         data, definitions = _data_schema(family, "#/components/schemas/{model}")
-        name = _component(family.type)
+        name = component_name(family.type)
         schemas.update(definitions)
         schemas[f"{name}Data"] = data
         schemas[name] = {
@@ -170,7 +171,7 @@ def asyncapi_document(catalog: Catalog, version: str) -> dict[str, Any]:
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     for family in families:
-        name = _component(family.type)
+        name = component_name(family.type)
         messages[name] = {
             "name": family.type,
             "title": family.title.zh,
@@ -193,7 +194,7 @@ def asyncapi_document(catalog: Catalog, version: str) -> dict[str, Any]:
             "address": topic,
             "title": topic,
             "description": f"{kind.value} topic",
-            "messages": {_component(f.type): {"$ref": f"#/components/messages/{_component(f.type)}"} for f in held},
+            "messages": {component_name(f.type): {"$ref": f"#/components/messages/{component_name(f.type)}"} for f in held},
         }
         if held:
             operations[f"read-{topic}"] = {

@@ -31,8 +31,9 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from api.problems import ALL_PROBLEMS, Problem, Refusal, fill, problem_response, render
+from api.problems import ALL_PROBLEMS, Problem, Refusal, problem_response, render
 from hengliu.metrics import Meters
+from hengliu.reference.problems import fill
 
 __all__ = ["ApiServer", "ServerLimits"]
 

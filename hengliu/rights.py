@@ -58,7 +58,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller, made from a token or a session and taken by every handler from its first line.
+    """A caller, made from a token and taken by every handler from its first line.
 
     Attributes:
         name: who; goes into record headers and logs, never a secret.

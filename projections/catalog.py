@@ -1,6 +1,6 @@
 """The one list of tables: hand-declared ones, and a generated raw table for every other family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hengliu.events.catalog import Catalog
 from projections.family_table import family_table
@@ -27,6 +27,6 @@ def tables(catalog: Catalog) -> tuple[Table, ...]:
     return (*made, *family_tables(catalog, covered))
 
 
-def family_tables(catalog: Catalog, without: set[str] | frozenset[str] = frozenset()) -> tuple[Table, ...]:
+def family_tables(catalog: Catalog, without: Collection[str] = ()) -> tuple[Table, ...]:
     """The generated raw tables of all families but ``without``."""
     return tuple(family_table(f) for f in catalog.families.values() if f.type not in without)

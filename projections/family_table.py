@@ -253,6 +253,10 @@ def column_name(family: Family, member: Member) -> str:
     return f"data_{member.name}"
 
 
+_UNFIT = (ValueError, OverflowError, TypeError, pa.ArrowInvalid)
+"""What a value raises that decodes but does not fit its column."""
+
+
 class RowMapping:
     """Row mapping of one family (or of several with the same members)."""
 
@@ -362,9 +366,6 @@ class RowMapping:
                 values = map(convert, values)
             arrays.append(pa.array(list(values), _clickhouse(member)[1]))
         return pa.Table.from_arrays([*arrays, *transport_arrays(records)], schema=self._schema)
-
-
-_UNFIT = (ValueError, OverflowError, TypeError, pa.ArrowInvalid)
 
 
 def _event_time(event: Any, headers: Headers) -> int:

@@ -1,7 +1,7 @@
 """The plan of a made-up coal city: sites, devices, trucks and roads, all drawn from one seed.
 
 Nothing here moves; ``simulator.world`` runs it. Every enterprise is invented. The three districts and the places outside are
-real divisions of GB/T 2260 (the seed document names the city); coordinates, sizes and yields are assumptions, marked so.
+real divisions of GB/T 2260; coordinates, sizes and yields are assumptions, marked so.
 """
 
 import random

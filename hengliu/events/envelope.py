@@ -3,15 +3,19 @@
 Reading what strangers sent is ``hengliu.intake.parse``; decoding what intake accepted is msgspec, straight into columns.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
-__all__ = ["SPEC_VERSION", "derived_id", "encode_event", "iso_ms", "ms_of"]
+__all__ = ["RFC3339", "SPEC_VERSION", "derived_id", "encode_event", "iso_ms", "ms_of"]
 
 SPEC_VERSION = "1.0"
+
+RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
+"""The form in which every decoder of this platform reads a time alike: no space for the T, seconds, an offset."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encoder = msgspec.json.Encoder(decimal_format="string", order=None)

@@ -55,7 +55,7 @@ class Text:
 
 
 def personal(**kwargs: Any) -> Any:
-    """Mark a field as personal data: stored encrypted under a per-subject key. No family has one yet."""
+    """Mark a field as personal data. A catalogue refuses it until such fields are stored encrypted under a per-subject key."""
     return Field(json_schema_extra={"x-hengliu-personal": True}, **kwargs)
 
 
@@ -77,7 +77,6 @@ class Family:
         example_source: source of the example, where devices write the family a device of the demo.
         example_data: a payload that the model accepts; with source, id and time it is a whole CloudEvent.
         version: of the payload. A published type may gain optional members only.
-        device_signed: whether devices sign it; never together with personal fields (a registry test refuses it).
     """
 
     type: str
@@ -90,4 +89,3 @@ class Family:
     example_source: str = ""
     example_data: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
-    device_signed: bool = False

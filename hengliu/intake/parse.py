@@ -21,7 +21,7 @@ import orjson
 from pydantic import ValidationError
 
 from hengliu.events.catalog import Catalog
-from hengliu.events.envelope import iso_ms, ms_of
+from hengliu.events.envelope import RFC3339, SPEC_VERSION, iso_ms, ms_of
 from hengliu.events.family import Family, Writer
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Refusal",
     "TooManyEvents",
     "encode_envelope",
+    "field_fault",
     "parse",
     "parse_envelope",
     "split_batch",
@@ -160,7 +161,6 @@ _FORBIDDEN = re.compile(
     + "]"
 )
 _URI_REFERENCE = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 _JSON_TYPE = re.compile(r"application/json\s*(?:;.*)?", re.IGNORECASE)
 
 _KNOWN = frozenset({
@@ -184,7 +184,7 @@ def _refuse(code: str, pointer: str = "", **parameters: str) -> NoReturn:
 # ---- bytes to JSON ---------------------------------------------------------------------------------------------------
 
 
-def _why_not_json(value: bytes, error: orjson.JSONDecodeError, limit: int) -> Refusal:
+def _why_not_json(error: orjson.JSONDecodeError, limit: int) -> Refusal:
     """Tell what is not JSON at all from JSON that we refuse."""
     message = str(error)
     if "UTF-8" in message and "BOM" not in message:
@@ -246,7 +246,7 @@ def _load(value: bytes, policy: ParsePolicy) -> tuple[Any, bytes]:
     try:
         parsed = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise _Fault(_why_not_json(value, error, policy.max_depth)) from None
+        raise _Fault(_why_not_json(error, policy.max_depth)) from None
     if _too_deep(value, parsed, policy.max_depth):
         _refuse("too-deep", limit=str(policy.max_depth))
     canonical = orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
@@ -276,7 +276,7 @@ def _text(event: Mapping[str, Any], name: str, limit: int, *, required: bool) ->
 
 
 def _time_ms(text: str) -> int:
-    if _TIME.fullmatch(text) is None:
+    if RFC3339.fullmatch(text) is None:
         _refuse("attribute-form", "/time", name="time", expected="RFC 3339, 2026-03-01T10:10:00+08:00")
     try:
         return ms_of(datetime.fromisoformat(text))
@@ -312,7 +312,7 @@ def _envelope(value: bytes, policy: ParsePolicy) -> Envelope:
     if not isinstance(event, dict):
         _refuse("not-an-object")
     version = event.get("specversion")
-    if version != "1.0":
+    if version != SPEC_VERSION:
         if version is None:
             _refuse("attribute-missing", "/specversion", name="specversion")
         if not isinstance(version, str):
@@ -352,7 +352,7 @@ def _envelope(value: bytes, policy: ParsePolicy) -> Envelope:
     )
 
 
-def _named(value: bytes, refusal: Refusal) -> Refusal:
+def _named(value: bytes, refusal: Refusal, policy: ParsePolicy) -> Refusal:
     """The refusal with the identity of the event, where that much can be read."""
     if refusal.code in ("too-large", "too-deep", "not-json", "not-utf8"):
         return refusal
@@ -367,7 +367,9 @@ def _named(value: bytes, refusal: Refusal) -> Refusal:
         found = event.get(name)
         return found if isinstance(found, str) and 0 < len(found) <= limit else None
 
-    return msgspec.structs.replace(refusal, id=text("id", 256), source=text("source", 256), type=text("type", 128))
+    return msgspec.structs.replace(
+        refusal, id=text("id", policy.max_id), source=text("source", policy.max_source), type=text("type", policy.max_type)
+    )
 
 
 def parse_envelope(value: bytes, policy: ParsePolicy) -> Envelope | Refusal:
@@ -375,13 +377,13 @@ def parse_envelope(value: bytes, policy: ParsePolicy) -> Envelope | Refusal:
     try:
         return _envelope(value, policy)
     except _Fault as fault:
-        return _named(value, fault.refusal)
+        return _named(value, fault.refusal, policy)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """The event written anew: equal content, our spelling. Stored events are never rewritten; this is for round trips."""
     body: dict[str, Any] = {
-        "specversion": "1.0",
+        "specversion": SPEC_VERSION,
         "id": envelope.id,
         "source": envelope.source,
         "type": envelope.type,
@@ -409,7 +411,7 @@ def _escape(name: str) -> str:
 _RANGE = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<", "less_than_equal": "≤"}
 
 
-def _fault(error: Mapping[str, Any]) -> FieldFault:
+def field_fault(error: Mapping[str, Any]) -> FieldFault:
     """One of pydantic's errors in our codes; never its sentence, and never the input it saw."""
     kind: str = error["type"]
     context: Mapping[str, Any] = error.get("ctx", {})
@@ -469,9 +471,9 @@ def _accept(value: bytes, catalog: Catalog, policy: ParsePolicy, received_ms: in
         raise _Fault(
             Refusal(
                 "data-invalid",
-                _fault(faults[0]).pointer,
+                field_fault(faults[0]).pointer,
                 {"count": str(len(faults))},
-                errors=tuple(_fault(fault) for fault in faults[: policy.max_faults]),
+                errors=tuple(field_fault(fault) for fault in faults[: policy.max_faults]),
             )
         ) from None
     data = envelope.data if family.writer is Writer.PLATFORM else None
@@ -488,7 +490,7 @@ def parse(value: bytes, catalog: Catalog, policy: ParsePolicy, received_ms: int)
     try:
         return _accept(value, catalog, policy, received_ms)
     except _Fault as fault:
-        return _named(value, fault.refusal)
+        return _named(value, fault.refusal, policy)
 
 
 # ---- a body to elements ----------------------------------------------------------------------------------------------
@@ -539,7 +541,7 @@ def split_batch(body: bytes, limit: int = 5_000) -> list[bytes]:
         try:
             orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            if _why_not_json(body, error, 0).code in ("not-json", "not-utf8"):
+            if _why_not_json(error, 0).code in ("not-json", "not-utf8"):
                 raise NotJson from None
         raise NotABatch
     # A body of nothing but commas would make millions of slices before they can be counted; an event has dozens of bytes.
@@ -558,6 +560,6 @@ def split_batch(body: bytes, limit: int = 5_000) -> list[bytes]:
         try:
             orjson.loads(element)
         except orjson.JSONDecodeError as error:
-            if _why_not_json(element, error, 0).code in ("not-json", "not-utf8"):
+            if _why_not_json(error, 0).code in ("not-json", "not-utf8"):
                 raise NotJson from None
     return elements

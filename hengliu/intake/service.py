@@ -302,6 +302,11 @@ class _Task:
 
     # -- life --
 
+    def close(self) -> None:
+        """Take nothing new; ``run`` ends when what waits is done."""
+        self.closing = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Open, work, and open again after an error, until closed or cancelled."""
         policy = self._intake.policy
@@ -616,8 +621,7 @@ class Intake:
     async def stop(self) -> None:
         """Finish what is in line, then close. Who comes later gets Unavailable."""
         for task in self._tasks.values():
-            task.closing = True
-            task._wake.set()
+            task.close()
         done, pending = await asyncio.wait(self._running, timeout=5) if self._running else (set(), set())
         for running in pending:
             running.cancel()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hengliu.events.family import Text
 
-__all__ = ["FIELD_FAULTS", "PROBLEMS", "TYPE_PREFIX", "Problem", "render", "sentence"]
+__all__ = ["FIELD_FAULTS", "PROBLEMS", "TYPE_PREFIX", "Problem", "fill", "problem", "render", "sentence"]
 
 TYPE_PREFIX = "urn:hengliu:problem:"
 """The ``type`` member of RFC 9457 is this and the code: a name, not an address, since nothing is published there."""
@@ -28,178 +28,181 @@ class Problem:
     status: int = 0
 
 
-def _p(title_zh: str, title_en: str, zh: str, en: str, status: int = 0) -> Problem:
+def problem(title_zh: str, title_en: str, zh: str, en: str, status: int = 0) -> Problem:
+    """One entry of a table of problems."""
     return Problem(Text(title_zh, title_en), Text(zh, en), status)
 
 
 PROBLEMS: Mapping[str, Problem] = {
     # One event: its bytes and JSON
-    "not-json": _p("不是 JSON", "Not JSON", "内容不是合法的 JSON。", "The content is not valid JSON."),
-    "not-utf8": _p("编码错误", "Not UTF-8", "内容不是合法的 UTF-8。", "The content is not valid UTF-8."),
-    "lone-surrogate": _p(
+    "not-json": problem("不是 JSON", "Not JSON", "内容不是合法的 JSON。", "The content is not valid JSON."),
+    "not-utf8": problem("编码错误", "Not UTF-8", "内容不是合法的 UTF-8。", "The content is not valid UTF-8."),
+    "lone-surrogate": problem(
         "字符错误", "Lone surrogate", "字符串中有不成对的代理码点。", "A string holds a surrogate code point without its pair."
     ),
-    "not-an-object": _p("不是事件", "Not an event", "事件必须是一个 JSON 对象。", "An event is a JSON object."),
-    "not-a-batch": _p("不是批次", "Not a batch", "批次必须是一个 JSON 数组。", "A batch is a JSON array."),
-    "duplicate-member": _p(
+    "not-an-object": problem("不是事件", "Not an event", "事件必须是一个 JSON 对象。", "An event is a JSON object."),
+    "not-a-batch": problem("不是批次", "Not a batch", "批次必须是一个 JSON 数组。", "A batch is a JSON array."),
+    "duplicate-member": problem(
         "成员重复",
         "Member named twice",
         "同一对象中成员“{name}”出现了两次。",
         "The member “{name}” stands twice in one object.",
     ),
-    "too-deep": _p("嵌套过深", "Nested too deeply", "嵌套超过 {limit} 层。", "Nesting is deeper than {limit} levels."),
-    "too-large": _p(
+    "too-deep": problem("嵌套过深", "Nested too deeply", "嵌套超过 {limit} 层。", "Nesting is deeper than {limit} levels."),
+    "too-large": problem(
         "事件过大",
         "Event too large",
         "事件有 {size} 字节，最多 {limit} 字节。",
         "The event has {size} bytes; {limit} are allowed.",
     ),
-    "number-out-of-range": _p(
+    "number-out-of-range": problem(
         "数字超界",
         "Number out of range",
         "数字“{value}”超出 64 位整数或双精度浮点数的范围。",
         "The number “{value}” does not fit a 64-bit integer or a double.",
     ),
     # One event: CloudEvents attributes
-    "attribute-missing": _p("缺少属性", "Attribute missing", "缺少属性“{name}”。", "The attribute “{name}” is missing."),
-    "attribute-type": _p(
+    "attribute-missing": problem("缺少属性", "Attribute missing", "缺少属性“{name}”。", "The attribute “{name}” is missing."),
+    "attribute-type": problem(
         "属性类型错误",
         "Attribute of a wrong type",
         "属性“{name}”的类型不对，应为 {expected}。",
         "The attribute “{name}” is of a wrong type; {expected} is expected.",
     ),
-    "attribute-length": _p(
+    "attribute-length": problem(
         "属性长度错误",
         "Attribute of a wrong length",
         "属性“{name}”应有 1 至 {limit} 个字符。",
         "The attribute “{name}” has 1 to {limit} characters.",
     ),
-    "attribute-form": _p(
+    "attribute-form": problem(
         "属性格式错误",
         "Attribute of a wrong form",
         "属性“{name}”的格式不对，应为 {expected}。",
         "The attribute “{name}” is malformed; {expected} is expected.",
     ),
-    "attribute-name": _p(
+    "attribute-name": problem(
         "属性名错误",
         "Attribute name",
         "属性名“{name}”只能由小写字母和数字组成，最多 {limit} 个字符。",
         "The attribute name “{name}” may hold only lower-case letters and digits, at most {limit} of them.",
     ),
-    "too-many-attributes": _p(
+    "too-many-attributes": problem(
         "属性过多", "Too many attributes", "扩展属性超过 {limit} 个。", "There are more than {limit} extension attributes."
     ),
-    "specversion-unsupported": _p(
+    "specversion-unsupported": problem(
         "版本不支持",
         "Version not supported",
         "specversion 是“{value}”，只接受 1.0。",
         "specversion is “{value}”; only 1.0 is accepted.",
     ),
-    "content-type": _p(
+    "content-type": problem(
         "数据类型不支持",
         "Data content type",
         "datacontenttype 是“{value}”，此类事件只接受 application/json。",
         "datacontenttype is “{value}”; events of this type are application/json.",
     ),
-    "data-missing": _p("缺少数据", "Data missing", "事件没有 data。", "The event has no data."),
-    "data-base64": _p(
+    "data-missing": problem("缺少数据", "Data missing", "事件没有 data。", "The event has no data."),
+    "data-base64": problem(
         "不接受二进制数据",
         "Binary data",
         "此类事件的 data 是 JSON，不接受 data_base64。",
         "Data of this type is JSON; data_base64 is not taken.",
     ),
-    "data-twice": _p(
+    "data-twice": problem(
         "数据重复", "Data given twice", "data 与 data_base64 不能同时出现。", "data and data_base64 exclude each other."
     ),
-    "time-too-early": _p("时间过早", "Time too early", "时间 {value} 早于 {limit}。", "The time {value} is before {limit}."),
-    "time-too-late": _p(
+    "time-too-early": problem(
+        "时间过早", "Time too early", "时间 {value} 早于 {limit}。", "The time {value} is before {limit}."
+    ),
+    "time-too-late": problem(
         "时间在未来",
         "Time in the future",
         "时间 {value} 比接收时间晚 {limit} 小时以上，请检查设备时钟。",
         "The time {value} is more than {limit} hours after receipt; check the device's clock.",
     ),
     # One event: type, payload, scope
-    "unknown-type": _p("未知类型", "Unknown type", "没有类型“{type}”。", "There is no type “{type}”."),
-    "type-not-writable": _p(
+    "unknown-type": problem("未知类型", "Unknown type", "没有类型“{type}”。", "There is no type “{type}”."),
+    "type-not-writable": problem(
         "类型不可写入",
         "Type not writable",
         "类型“{type}”由平台计算，不接受写入。",
         "Events of type “{type}” are computed by the platform and are not taken from outside.",
     ),
-    "registrar-only": _p(
+    "registrar-only": problem(
         "无登记权限",
         "Registrar only",
         "类型“{type}”只能由登记方写入。",
         "Events of type “{type}” are written by registrars only.",
     ),
-    "data-invalid": _p("数据不合格", "Data invalid", "数据有 {count} 处不合格。", "The data has {count} faults."),
-    "device-unknown": _p(
+    "data-invalid": problem("数据不合格", "Data invalid", "数据有 {count} 处不合格。", "The data has {count} faults."),
+    "device-unknown": problem(
         "设备未登记", "Device unknown", "来源“{source}”没有登记为设备。", "The source “{source}” is not registered as a device."
     ),
-    "device-not-valid": _p(
+    "device-not-valid": problem(
         "设备当时未登记",
         "Device not registered then",
         "来源“{source}”在 {time} 尚未登记。",
         "The source “{source}” was not yet registered at {time}.",
     ),
-    "site-unknown": _p(
+    "site-unknown": problem(
         "场所未登记",
         "Site unknown",
         "设备所在场所“{site}”在 {time} 没有登记。",
         "The device's site “{site}” was not registered at {time}.",
     ),
-    "out-of-scope": _p(
+    "out-of-scope": problem(
         "超出权限", "Out of scope", "令牌无权为来源“{source}”写入。", "The token may not write for the source “{source}”."
     ),
-    "id-reused": _p(
+    "id-reused": problem(
         "编号重用",
         "Id used again",
         "来源“{source}”已用编号“{id}”发送过不同的内容。",
         "The source “{source}” has already sent other content under the id “{id}”.",
     ),
-    "chain-gap": _p(
+    "chain-gap": problem(
         "哈希链缺环",
         "Hash chain gap",
         "来源“{source}”的哈希链不连续：prev 指向未收到的事件。",
         "The hash chain of “{source}” has a gap: prev names an event that was not received.",
     ),
-    "chain-fork": _p(
+    "chain-fork": problem(
         "哈希链分叉",
         "Hash chain fork",
         "来源“{source}”的哈希链分叉：prev 指向较早的事件。",
         "The hash chain of “{source}” forks: prev names an earlier event.",
     ),
-    "chain-missing": _p(
+    "chain-missing": problem(
         "缺少链属性",
         "Hash chain left out",
         "来源“{source}”登记为链式，事件却没有 prev。",
         "The source “{source}” is registered as chained, but the event has no prev.",
     ),
     # The whole request
-    "body-not-json": _p("不是 JSON", "Not JSON", "请求体不是合法的 JSON。", "The body is not valid JSON.", 400),
-    "unauthenticated": _p("未认证", "Not authenticated", "需要有效的令牌。", "A valid token is needed.", 401),
-    "forbidden": _p("无权限", "Forbidden", "令牌没有此项权限（{role}）。", "The token lacks the role “{role}”.", 403),
-    "not-found": _p("不存在", "Not found", "没有“{name}”。", "There is no “{name}”.", 404),
-    "body-too-large": _p(
+    "body-not-json": problem("不是 JSON", "Not JSON", "请求体不是合法的 JSON。", "The body is not valid JSON.", 400),
+    "unauthenticated": problem("未认证", "Not authenticated", "需要有效的令牌。", "A valid token is needed.", 401),
+    "forbidden": problem("无权限", "Forbidden", "令牌没有此项权限（{role}）。", "The token lacks the role “{role}”.", 403),
+    "not-found": problem("不存在", "Not found", "没有“{name}”。", "There is no “{name}”.", 404),
+    "body-too-large": problem(
         "请求体过大", "Body too large", "请求体超过 {limit} 字节。", "The body has more than {limit} bytes.", 413
     ),
-    "too-many-events": _p(
+    "too-many-events": problem(
         "事件过多", "Too many events", "一次最多 {limit} 个事件。", "At most {limit} events are taken at once.", 413
     ),
-    "media-type": _p(
+    "media-type": problem(
         "媒体类型不支持", "Media type", "媒体类型“{value}”不支持。", "The media type “{value}” is not supported.", 415
     ),
-    "parameter-invalid": _p(
+    "parameter-invalid": problem(
         "参数错误", "Parameter invalid", "参数“{name}”不合格：{value}。", "The parameter “{name}” is not valid: {value}.", 422
     ),
-    "overloaded": _p(
+    "overloaded": problem(
         "过载",
         "Overloaded",
         "待写入的事件过多，请在 {seconds} 秒后重试。",
         "Too many events are waiting; try again in {seconds} seconds.",
         429,
     ),
-    "unavailable": _p(
+    "unavailable": problem(
         "暂不可用",
         "Unavailable",
         "暂时不能写入，请在 {seconds} 秒后重试。",
@@ -236,8 +239,12 @@ FIELD_FAULTS: Mapping[str, Text] = {
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 
 
-def _fill(template: str, parameters: Mapping[str, str]) -> str:
-    # Not str.format: parameters come from strangers, and a format string must never follow what they send.
+def fill(template: str, parameters: Mapping[str, str]) -> str:
+    """A template with its ``{name}`` places filled; one without a parameter stays empty.
+
+    Not ``str.format``: codes and parameters are stored for ever, and an old one that lacks what the sentence names today must
+    still be readable.
+    """
     return _SLOT.sub(lambda slot: parameters.get(slot[1], ""), template)
 
 
@@ -247,11 +254,11 @@ def sentence(code: str, parameters: Mapping[str, str], language: str) -> str:
     Args:
         language: a language tag; English for ``en…``, else Chinese.
     """
-    problem = PROBLEMS.get(code)
-    if problem is not None:
-        return _fill(problem.detail.in_language(language), parameters)
+    known = PROBLEMS.get(code)
+    if known is not None:
+        return fill(known.detail.in_language(language), parameters)
     fault = FIELD_FAULTS.get(code)
-    return _fill(fault.in_language(language), parameters) if fault is not None else code
+    return fill(fault.in_language(language), parameters) if fault is not None else code
 
 
 def render(
@@ -273,15 +280,15 @@ def render(
         errors: (pointer, code, parameters) of each field at fault.
         status: HTTP status; default that of the code, left out when it has none.
     """
-    problem = PROBLEMS.get(code)
+    known = PROBLEMS.get(code)
     body: dict[str, object] = {
         "type": TYPE_PREFIX + code,
-        "title": problem.title.in_language(language) if problem is not None else code,
+        "title": known.title.in_language(language) if known is not None else code,
         "detail": sentence(code, parameters, language),
         "code": code,
         "parameters": dict(parameters),
     }
-    number = status if status is not None else (problem.status if problem is not None else 0)
+    number = status if status is not None else (known.status if known is not None else 0)
     if number:
         body["status"] = number
     if pointer:

@@ -1,4 +1,7 @@
-"""All questions that are asked of the warehouse. The API knows these names, never SQL."""
+"""All questions that are asked of the warehouse, and the rights filter on each. The API knows these names, never SQL.
+
+Does not own who may ask, paging over HTTP, or any table.
+"""
 
 from collections.abc import Mapping
 

@@ -2,20 +2,16 @@
 
 # ruff: noqa: S608  (the pieces are constants of this package; values are bound by name)
 
-from typing import Literal
-
 from hengliu.events import topics
 from hengliu.events.family import Family, Text, Writer
 from projections.family_table import column_name, members, table_name
 from projections.queries.parts import DIVISION, ENTERPRISE, SITE, texts
-from projections.queries.query import Bounds, NamedQuery, QueryColumn, ScopeColumns
+from projections.queries.query import Bounds, ColumnKind, NamedQuery, QueryColumn, ScopeColumns
 from projections.tables.warning import CHANGES
 
 __all__ = ["family_query"]
 
-_Kind = Literal["text", "integer", "decimal", "time", "boolean", "json", "number", "date"]
-
-_KINDS: dict[str, _Kind] = {
+_KINDS: dict[str, ColumnKind] = {
     "text": "text",
     "code": "text",
     "integer": "integer",

@@ -14,6 +14,7 @@ __all__ = [
     "USE",
     "boolean",
     "decimal",
+    "divisions",
     "integer",
     "json",
     "latest",
@@ -52,6 +53,12 @@ def texts(name: str, zh: str, en: str, *, column: str = "", slot: str = "filters
     return QueryParameter(name, "texts", Text(zh, en), f"{column or name} IN {{p_{name}:Array(String)}}", slot)
 
 
+def divisions(column: str = "division") -> QueryParameter:
+    """The filter ``division`` by any of a comma list; one that ends in ``00`` covers what lies in it."""
+    clause = f"arrayExists(p -> startsWith({column}, p), {{p_division:Array(String)}})"
+    return QueryParameter("division", "divisions", Text("行政区划", "Division"), clause)
+
+
 def latest(table: str, key: str, columns: str) -> str:
     """Subquery: the latest version of each ``key`` of a reference table, by ``valid_from`` (absent: since always), then by
     receive time."""
@@ -64,12 +71,7 @@ def latest(table: str, key: str, columns: str) -> str:
 
 ENTERPRISE = texts("enterprise", "企业", "Enterprise")
 SITE = texts("site", "场所", "Site")
-DIVISION = QueryParameter(
-    "division",
-    "divisions",
-    Text("行政区划", "Division"),
-    "arrayExists(p -> startsWith(division, p), {p_division:Array(String)})",
-)
+DIVISION = divisions()
 COMMODITY = texts("commodity", "煤种", "Commodity")
 USE = texts("use", "用途", "Use")
 PLATE = texts("plate", "车牌号", "Plate")

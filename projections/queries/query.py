@@ -44,6 +44,7 @@ __all__ = [
     "NOW",
     "SHANGHAI_MS",
     "Bounds",
+    "ColumnKind",
     "NamedQuery",
     "Page",
     "QueryColumn",
@@ -85,15 +86,16 @@ class ScopeColumns:
     public: bool = False
 
 
+ColumnKind = Literal["text", "integer", "decimal", "time", "boolean", "json", "number", "date"]
+"""integer: int; decimal: Decimal; time: aware, UTC; json: stored as text, given as a value; number: a float."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryColumn:
-    """One member of a result row.
-
-    ``kind``: text; integer (int); decimal (Decimal); time (aware, UTC); boolean; json (stored as text, given as a value).
-    """
+    """One member of a result row."""
 
     name: str
-    kind: Literal["text", "integer", "decimal", "time", "boolean", "json", "number", "date"]
+    kind: ColumnKind
     title: Text
     nullable: bool = False
 

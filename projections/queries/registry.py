@@ -6,8 +6,8 @@ Latest is the greatest ``valid_from`` (absent: since always), then the greatest 
 # ruff: noqa: S608  (the pieces are constants of this package; values are bound by name)
 
 from hengliu.events.family import Text
-from projections.queries.parts import boolean, decimal, integer, latest, text, texts, time
-from projections.queries.query import NamedQuery, QueryColumn, QueryParameter, ScopeColumns
+from projections.queries.parts import DIVISION, boolean, decimal, divisions, integer, latest, text, texts, time
+from projections.queries.query import NamedQuery, ScopeColumns
 
 __all__ = ["QUERIES"]
 
@@ -19,48 +19,27 @@ _NAMES = (text("name", "名称", "Name"), text("name_en", "英文名称", "Engli
 _VALID = time("valid_from", "生效时间", "Valid from", nullable=True)
 
 
-def _division(prefix: str) -> QueryParameter:
-    return QueryParameter(
-        "division",
-        "divisions",
-        Text("行政区划", "Division"),
-        f"arrayExists(p -> startsWith({prefix}division, p), {{p_division:Array(String)}})",
-    )
-
-
-def _query(
-    name: str,
-    title: Text,
-    sql: str,
-    parameters: tuple[QueryParameter, ...],
-    columns: tuple[QueryColumn, ...],
-    scope: ScopeColumns,
-    key: str,
-) -> NamedQuery:
-    return NamedQuery(name, title, sql, parameters, columns, scope, (key,))
-
-
-DISTRICTS = _query(
+DISTRICTS = NamedQuery(
     "districts",
     Text("行政区划", "Districts"),
     f"""
 SELECT division, name, name_en, inside, valid_from
 FROM {latest("district_registered", "division", "division, name, name_en, inside, valid_from")}
 WHERE $filters""",
-    (_division(""),),
+    (DIVISION,),
     (_DIVISION, *_NAMES, boolean("inside", "本市", "Inside the city"), _VALID),
     ScopeColumns(public=True),
-    "division",
+    ("division",),
 )
 
-ENTERPRISES = _query(
+ENTERPRISES = NamedQuery(
     "enterprises",
     Text("企业", "Enterprises"),
     f"""
 SELECT enterprise, name, name_en, credit_code, kind, division, valid_from
 FROM {latest("enterprise_registered", "enterprise", "enterprise, name, name_en, credit_code, kind, division, valid_from")}
 WHERE $scope AND $filters""",
-    (texts("enterprise", "企业", "Enterprise"), texts("kind", "类别", "Kind"), _division("")),
+    (texts("enterprise", "企业", "Enterprise"), texts("kind", "类别", "Kind"), DIVISION),
     (
         _ENTERPRISE,
         *_NAMES,
@@ -70,10 +49,10 @@ WHERE $scope AND $filters""",
         _VALID,
     ),
     ScopeColumns(),
-    "enterprise",
+    ("enterprise",),
 )
 
-SITES = _query(
+SITES = NamedQuery(
     "sites",
     Text("场所", "Sites"),
     f"""
@@ -91,7 +70,7 @@ WHERE $scope AND $filters""",
         texts("site", "场所", "Site", column="s.site"),
         texts("enterprise", "企业", "Enterprise", column="s.enterprise"),
         texts("kind", "类别", "Kind", column="s.kind"),
-        _division("s."),
+        divisions("s.division"),
     ),
     (
         _SITE,
@@ -107,10 +86,10 @@ WHERE $scope AND $filters""",
         _VALID,
     ),
     ScopeColumns("s.enterprise", "s.division"),
-    "site",
+    ("site",),
 )
 
-DEVICES = _query(
+DEVICES = NamedQuery(
     "devices",
     Text("设备", "Devices"),
     f"""
@@ -130,7 +109,7 @@ WHERE $scope AND $filters""",
         texts("kind", "类别", "Kind", column="d.kind"),
         texts("site", "场所", "Site", column="d.site"),
         texts("enterprise", "企业", "Enterprise", column="s.enterprise"),
-        _division("s."),
+        divisions("s.division"),
     ),
     (
         text("device", "设备", "Device"),
@@ -147,7 +126,7 @@ WHERE $scope AND $filters""",
         _VALID,
     ),
     ScopeColumns("s.enterprise", "s.division"),
-    "device",
+    ("device",),
 )
 
 _VEHICLE = (
@@ -155,7 +134,7 @@ _VEHICLE = (
     "valid_from"
 )
 
-VEHICLES = _query(
+VEHICLES = NamedQuery(
     "vehicles",
     Text("车辆", "Vehicles"),
     f"""
@@ -177,7 +156,7 @@ WHERE $scope AND $filters""",
         _VALID,
     ),
     ScopeColumns("", ""),
-    "plate",
+    ("plate",),
 )
 """A vehicle belongs to no enterprise or division here, so only a reader of everything sees the list."""
 

@@ -27,7 +27,7 @@ _INTERVALS = "intervals"
 
 BACKFLOW: Final[Mapping[str, Decimal]] = {"water": Decimal("0.010")}
 """Drop of a register, in base units, that is always back-flow. Water flows back through a meter without a check valve by
-litres; the public hourly register data that the project is tried on has drops of 1 to 9 L as its usual case. Media under
+litres; hourly registers of public supplies show drops of 1 to 9 L as their usual case. Media under
 pressure do not flow back."""
 
 INTERVALS_KEPT: Final = 96

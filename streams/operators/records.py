@@ -12,9 +12,10 @@ import msgspec
 from hengliu.events.envelope import derived_id, iso_ms, ms_of
 from streams.kernel.operator import Emit
 
-__all__ = ["HOUR_MS", "Event", "Scope", "hour_of", "join_causes", "time_of", "warning", "warning_id"]
+__all__ = ["DAY_MS", "HOUR_MS", "Event", "Scope", "hour_of", "join_causes", "time_of", "warning", "warning_id"]
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 Data = TypeVar("Data")
 Scope = tuple[str, str, str]

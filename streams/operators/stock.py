@@ -30,7 +30,7 @@ import msgspec
 from hengliu.events.envelope import derived_id, iso_ms, ms_of
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import Scratch, State
-from streams.operators.records import Event, Scope, hour_of, time_of, warning, warning_id
+from streams.operators.records import DAY_MS, Event, Scope, hour_of, time_of, warning, warning_id
 from streams.operators.registers import Finding, Register, RegisterPolicy, observe
 
 __all__ = ["BELT_CODES", "Book", "Day", "Stock", "Survey"]
@@ -38,7 +38,6 @@ __all__ = ["BELT_CODES", "Book", "Day", "Stock", "Survey"]
 _BOOKS = "books"
 _DAYS = "days"
 _BELTS = "belts"
-_DAY_MS = 86_400_000
 
 DAYS_KEPT: Final = 62
 BELT_POLICY: Final = RegisterPolicy(zero_based=True)
@@ -237,14 +236,14 @@ class Stock:
     @staticmethod
     def _hold(scratch: Scratch, key: str, book: Book, time: int, delta: int) -> Book:
         """Keep the movement with its day; fold the oldest day when there are too many."""
-        start = time // _DAY_MS * _DAY_MS
+        start = time // DAY_MS * DAY_MS
         name = f"{key}\x1f{start}"
         day: Day = scratch.get(_DAYS, name) or Day((), ())
         scratch.put(_DAYS, name, Day((*day.times, time), (*day.kilograms, delta)))
         if start not in book.days:
             book = msgspec.structs.replace(book, days=tuple(sorted((*book.days, start))))
         if len(book.days) > DAYS_KEPT:
-            end = book.days[0] + _DAY_MS - 1
+            end = book.days[0] + DAY_MS - 1
             passed = [s for s in book.surveys if s.time <= end]
             last = passed[-1] if passed else Survey(book.opened, book.opening_kg, 0)
             opening = last.mass_kg + _moved_between(scratch, key, book, last.time, end)
@@ -337,7 +336,7 @@ def _moved_between(scratch: Scratch, key: str, book: Book, after: int, until: in
     """Kilograms moved with ``after < time <= until``."""
     total = 0
     for start in book.days:
-        if start + _DAY_MS > after and start <= until:
+        if start + DAY_MS > after and start <= until:
             day: Day = scratch.get(_DAYS, f"{key}\x1f{start}")
             total += sum(kg for time, kg in zip(day.times, day.kilograms, strict=True) if after < time <= until)
     return total

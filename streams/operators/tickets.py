@@ -32,14 +32,13 @@ from hengliu.events.envelope import iso_ms
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.reference import Reference
 from streams.kernel.state import Scratch, State
-from streams.operators.records import Event, join_causes, time_of, warning, warning_id
+from streams.operators.records import DAY_MS, Event, join_causes, time_of, warning, warning_id
 from streams.operators.timers import TIMER_TABLE, TimerRow, Timers
 
 __all__ = ["Crossing", "TicketPolicy", "Tickets", "Waiting"]
 
 _WAITING = "waiting"
 _RULE = "tickets"
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class Tickets:
         key = f"{data.plate}\x1f{crossing.scope[1]}"
         waiting: Waiting = scratch.get(_WAITING, key) or _NOTHING
         timers.set(crossing.deadline, key)
-        timers.set(received + _DAY_MS, key)
+        timers.set(received + DAY_MS, key)
         open_, paired = waiting.open, waiting.paired
 
         within, below = policy.repeat_within_s * 1000, policy.repeat_below_kg
@@ -165,7 +164,7 @@ class Tickets:
         elif (partner := _partner(open_, crossing, policy)) is not None:
             open_ = _without(open_, partner)
             newest = max(partner.time, time)
-            recent = [p for p in paired if newest - p[0] <= _DAY_MS]
+            recent = [p for p in paired if newest - p[0] <= DAY_MS]
             paired = tuple([*recent, (partner.time, partner.mass_kg), (time, data.mass_kg)][-_MAX_PAIRED:])
             yield _ticket(reference, data.plate, crossing, partner, received)
         else:
@@ -185,7 +184,7 @@ class Tickets:
             for crossing in waiting.open:
                 if crossing.deadline <= due:
                     yield self._give_up(reference, key.split("\x1f")[0], crossing, due)
-            if not left and waiting.touched + _DAY_MS <= due:
+            if not left and waiting.touched + DAY_MS <= due:
                 scratch.delete(_WAITING, key)
             elif len(left) < len(waiting.open):
                 scratch.put(_WAITING, key, Waiting(left, waiting.paired, waiting.touched))

@@ -1,25 +1,23 @@
 """Pieces that several families share."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Commodity", "Direction", "Quantity", "Scoped", "Unit", "Use", "UtcTime", "labelled"]
-
+from hengliu.events.envelope import RFC3339
 from hengliu.events.family import EventData
-from hengliu.events.quantities import DivisionCode, Identifier
+from hengliu.events.quantities import DivisionCode, Identifier, decimal_string
 
-_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
+__all__ = ["Commodity", "Degrees", "Direction", "Quantity", "Scoped", "Unit", "Use", "UtcTime", "labelled"]
 
 
 def _from_rfc3339(value: object) -> object:
     # pydantic alone also takes "1772323200", a space for the T, and times without seconds; who decodes later does not.
     if not isinstance(value, str):
         return value
-    if _RFC3339.fullmatch(value) is None:
+    if RFC3339.fullmatch(value) is None:
         raise PydanticCustomError("time-form", "not an RFC 3339 time with an offset")
     try:
         return datetime.fromisoformat(value)
@@ -48,6 +46,10 @@ Direction = Literal["in", "out"]
 
 Quantity = Literal["electricity", "water", "gas", "heat", "steam"]
 Unit = Literal["kWh", "m3", "L", "GJ", "MJ", "t", "kg"]
+
+
+Degrees = decimal_string(10, 7)
+"""A geographic coordinate; seven digits are a centimetre."""
 
 
 def labelled(zh: str, en: str, default: Any = ..., **kwargs: Any) -> Any:

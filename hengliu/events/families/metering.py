@@ -20,7 +20,7 @@ UNITS: dict[str, frozenset[str]] = {
     "heat": frozenset({"GJ", "MJ", "kWh"}),
     "steam": frozenset({"t", "kg"}),
 }
-"""Units a quantity may be sent in; the first letter of each base unit is the warehouse's (see ``reference.units``)."""
+"""Units that a quantity may be sent in; ``hengliu.reference.units`` converts each to the base unit."""
 
 
 class MeterRead(EventData):

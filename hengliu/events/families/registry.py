@@ -7,13 +7,12 @@ first registration may say.
 from typing import Literal
 
 from hengliu.events import topics
-from hengliu.events.families.common import Quantity, Use, UtcTime, labelled
+from hengliu.events.families.common import Degrees, Quantity, Use, UtcTime, labelled
 from hengliu.events.family import EventData, Family, Text, Writer
-from hengliu.events.quantities import DivisionCode, Identifier, Kilograms, Plate, decimal_string
+from hengliu.events.quantities import DivisionCode, Identifier, Kilograms, Plate
 
 EnterpriseKind = Literal["mine", "washing", "coking", "power", "chemical", "trader", "water", "other"]
 DeviceKind = Literal["weighbridge", "belt-scale", "camera", "meter", "gps", "yard", "market", "loader", "other"]
-Degrees = decimal_string(10, 7)
 
 
 class Registered(EventData):
@@ -46,8 +45,8 @@ class SiteRegistered(Registered):
     division: DivisionCode = labelled("行政区划", "Division")
     kind: EnterpriseKind = labelled("类别", "Kind")
     use: Use = labelled("用途", "Use", "other")
-    latitude: Degrees | None = labelled("纬度", "Latitude", None)  # type: ignore[valid-type]
-    longitude: Degrees | None = labelled("经度", "Longitude", None)  # type: ignore[valid-type]
+    latitude: Degrees | None = labelled("纬度", "Latitude", None)
+    longitude: Degrees | None = labelled("经度", "Longitude", None)
 
 
 class DeviceRegistered(Registered):

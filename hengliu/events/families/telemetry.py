@@ -7,8 +7,6 @@ from hengliu.events.families.common import labelled
 from hengliu.events.family import EventData, Family, Text
 from hengliu.events.quantities import Plate, decimal_string
 
-Degrees = decimal_string(10, 7)
-
 
 class DeviceReported(EventData):
     """A heartbeat, or a change of power or network (two supplies and two networks: 双网双电)."""
