@@ -309,7 +309,7 @@ class Loader:
                     return response
                 self.report.trouble = "busy" if response.status_code in (429, 503) else "server"
                 told = response.headers.get("Retry-After", "")
-                wait = min(60.0, float(told)) if told.isdecimal() else wait
+                wait = min(60.0, max(0.1, float(told))) if told.isdecimal() else wait
             if time.monotonic() - since > self._patience_s:
                 raise LoadError(
                     Text(
