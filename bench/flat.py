@@ -26,7 +26,7 @@ import msgspec
 
 from bench.engines import ENGINES, event_log, kafka_of
 from bench.report import FLAT, Result, print_results
-from bench.stages import Stopwatch, chunks, run_group, say
+from bench.stages import Stopwatch, chunks, forget, run_group, say
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.family import EventData, Family, Text, Writer
@@ -272,6 +272,7 @@ async def run(engine: str, count: int, folder: Path, profile: bool) -> list[Resu
                 await log.append(tp.topic, tp.partition, part)
 
         await asyncio.gather(*(load(tp) for tp in records))
+        forget(records)
         say(f"{count:,} records loaded in {time.perf_counter() - began:.1f} s")
         groups = (Group("flat", (topics.BY_DEVICE,), (FlatSums(),)),)
         topology = Topology(log, SystemClock(), catalog, PARTITIONS, groups=groups)

@@ -15,6 +15,7 @@ last commit waits up to 100 ms (tasks) or a second (small tables), which weighs 
 import argparse
 import asyncio
 import cProfile
+import gc
 import pstats
 import sys
 import tempfile
@@ -117,6 +118,16 @@ async def load(log: EventLog, records: Mapping[TopicPartition, Sequence[Record]]
             await log.append(tp.topic, tp.partition, part)
 
     await asyncio.gather(*(one(tp) for tp in records))
+
+
+def forget(records: dict[TopicPartition, list[Record]]) -> None:
+    """Let go of the input, and keep what is left from the collector: a process that runs a stage has no such heap to scan.
+
+    (With 45,000 records alive, collections took a third of the kernel's time.)
+    """
+    records.clear()
+    gc.collect()
+    gc.freeze()
 
 
 async def read_all(
@@ -271,6 +282,7 @@ async def run(engine: str, scale: float, folder: Path, only: Sequence[str], prof
         await log.create_topics(catalog.topic_specs(PARTITIONS))
         began = time.perf_counter()
         await load(log, records)
+        forget(records)
         say(f"loaded in {time.perf_counter() - began:.1f} s")
         topology = Topology(log, SystemClock(), catalog, PARTITIONS)
         for group in topology.group_names:

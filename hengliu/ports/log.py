@@ -66,7 +66,7 @@ class TopicSpec:
     partitions: int
 
 
-class Headers(msgspec.Struct, frozen=True, omit_defaults=True):
+class Headers(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What the platform knows of a record beside the sender's bytes.
 
     On Kafka each non-default field is a record header of the same name (UTF-8 text; integers in decimal).
