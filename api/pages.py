@@ -844,16 +844,27 @@ class Item:
     """Pointer, label and fault of each field."""
 
 
+INDENTED_BYTES: Final = 16_384
+SHOWN_CHARACTERS: Final = 65_536
+
+
 def payload_text(payload: bytes) -> tuple[str, bool]:
-    """A payload to read: JSON indented, other text as it is, anything else in hexadecimal (and true)."""
+    """A payload to read: JSON indented, other text as it is, anything else in hexadecimal (and true).
+
+    It is what somebody sent who was refused: nested deeper than a serialiser goes, or such that indenting it makes a hundred
+    times as much, it is shown as it came.
+    """
     try:
         text = payload.decode()
     except UnicodeDecodeError:
         return payload[:4096].hex(" "), True
-    try:
-        return orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2).decode(), False
-    except orjson.JSONDecodeError:
+    if len(payload) > INDENTED_BYTES:
         return text, False
+    try:
+        indented = orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return text, False
+    return (indented if len(indented) <= SHOWN_CHARACTERS else text), False
 
 
 def field_faults(parameters: Mapping[str, str], family: Family | None, language: str) -> tuple[tuple[str, str, str], ...]:
