@@ -142,7 +142,12 @@ async def test_a_batch_that_is_too_large_is_halved() -> None:
 
 
 async def test_refused_events_and_unreadable_rows_are_told_with_their_lines() -> None:
-    results = [event("s", 12), event("s", 13), Fault(9, "off-grid", "when", "x"), Skipped(10, "empty", "value", "")]
+    results: list[Made | Skipped | Fault] = [
+        event("s", 12),
+        event("s", 13),
+        Fault(9, "off-grid", "when", "x"),
+        Skipped(10, "empty", "value", ""),
+    ]
     platform = Platform()
     async with platform.running() as url:
         report = await Loader(url, TOKEN, iter(results), []).run()
