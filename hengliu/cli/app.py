@@ -114,7 +114,8 @@ def hengliu(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="显示版本 / show the version.")
     ] = False,
 ) -> None:
-    pass
+    # The log holds every event in clear, and rights are checked by the API alone: what we create is for our user only.
+    os.umask(0o077)
 
 
 def _serve(roles: frozenset[Role]) -> None:

@@ -197,3 +197,9 @@ def test_a_second_kafka_demonstration_leaves_the_first_ones_engines_alone(tmp_pa
         lock.flush()
         told(hengliu(tmp_path, "demo", "--engine", "kafka"), 2, "4711", "HENGLIU_DATA_DIR", "in use")
     assert [p.name for p in (tmp_path / "engines").iterdir()] == ["lock"]
+
+
+def test_what_the_platform_keeps_is_for_its_user_alone(tmp_path: Path) -> None:
+    """The API checks rights; a file of the log has none but the system's."""
+    assert hengliu(tmp_path / "data", "token", "issue", "gate").returncode == 0
+    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
