@@ -196,7 +196,7 @@ async def finish(log: LocalLog, projector: Projector) -> None:
                 tp = TopicPartition(topic, p)
                 end = (await log.end_positions([tp]))[tp]
                 last = (await log.read_range(tp, 0, end)).offsets
-                waiting = asyncio.create_task(projector.wait_for(tp, last[-1] + 1 if len(last) else 0, 30))
+                waiting = asyncio.create_task(projector.wait_for(tp, last[-1] + 1 if len(last) else 0, 90))
                 done, _ = await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
                 if task in done:
                     waiting.cancel()
