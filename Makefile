@@ -73,7 +73,8 @@ soak: install-tests ## Laws and protocols with new random examples, again and ag
 
 .PHONY: bench
 bench: install-tests ## Measure every stage beside its own limit; writes docs/benchmarks.md
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --write
+	$(BIN)/python -m bench --engine kafka --write
 
 .PHONY: docs
 docs: $(VENV)/.dev ## Write the generated pages anew: settings, OpenAPI, AsyncAPI, metrics, problem codes
