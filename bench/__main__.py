@@ -130,7 +130,7 @@ def main() -> int:
     warn(where, console)
     if arguments.write:
         command = shlex.join(["python", "-m", "bench", *(a for a in sys.argv[1:] if a != "--write")])
-        write_page(PAGE, arguments.engine, page(results, where, command, failed, os.getloadavg()[0]))
+        write_page(PAGE, arguments.engine, page(results, where, command, failed, os.getloadavg()[0], arguments.scale))
         console.print(f"written to {PAGE.relative_to(ROOT)}")
     return 1 if failed else 0
 

@@ -335,8 +335,24 @@ def grid(results: Sequence[Result], title: str) -> Table:
     return table
 
 
+BUSY = (
+    "**The machine was busy with other programs: rates are too low by an unknown factor, and since a rate and its limit were "
+    "not taken in the same second, neither is their share good for anything (some limits lie below the rate). Only CPU seconds "
+    "carry over, and even they are too high.**"
+)
+SMALL = (
+    "**opening sessions and consumers, reading the registry and waiting for the last commit, which a long run would hide, are "
+    "a large part of rates and CPU seconds.**"
+)
+
+
 def page(
-    results: Sequence[Result], where: Machine, command: str, failed: Sequence[str] = (), load_at_end: float | None = None
+    results: Sequence[Result],
+    where: Machine,
+    command: str,
+    failed: Sequence[str] = (),
+    load_at_end: float | None = None,
+    scale: float = 1.0,
 ) -> str:
     """The part of ``docs/benchmarks.md`` that belongs to one deployment, without its markers."""
     lines = [
@@ -344,13 +360,10 @@ def page(
         f"- {where.cores} cores of {where.processor}, {where.memory_gb} GB, kernel {where.kernel}, Python {where.python}",
         f"- load average at the start: {where.load_1min}"
         + ("" if load_at_end is None else f", at the end: {load_at_end:.2f} (the benches' own included)")
-        + (
-            ". **The machine was busy with other programs: rates are too low by an unknown factor, limits and rates were not "
-            "taken in the same second, and only CPU seconds and shares carry over, roughly.**"
-            if where.busy
-            else ""
-        ),
+        + (f". {BUSY}" if where.busy else ""),
     ]
+    if scale < 1:
+        lines.append(f"- scale {scale}: {SMALL}")
     if failed:
         lines.append(f"- **did not finish: {', '.join(failed)}**")
     lines += ["", "| " + " | ".join(HEADINGS) + " |", "|---|---|---|--:|--:|--:|--:|---|"]
