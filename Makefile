@@ -66,6 +66,16 @@ kill: install-tests ## Long proof: kill -9 at random moments, fifty times on eac
 	$(BIN)/python -m tests.kill.platform --engine local --kills $(or $(KILLS),50)
 	$(BIN)/python -m tests.kill.platform --engine kafka --kills $(or $(KILLS),50)
 
+.PHONY: month
+month: install-tests ## Long proof: a simulated month on each deployment, every figure equal to the city's ledger
+	$(BIN)/python -m tests.e2e.month --engine local
+	$(BIN)/python -m tests.e2e.month --engine kafka
+
+.PHONY: real
+real: install-tests ## Long proof: every file of HENGLIU_REAL_DATA loaded twice, tables equal to a plain recomputation
+	$(BIN)/python -m bench.real_data --engine local --data $(HENGLIU_REAL_DATA) --again
+	$(BIN)/python -m bench.real_data --engine kafka --data $(HENGLIU_REAL_DATA) --again
+
 .PHONY: soak
 soak: install-tests ## Laws and protocols with new random examples, again and again (ROUNDS=20)
 	@for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; \

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 ORDER = (
-    "docs", "streams", "operators", "intake", "connectors", "projections", "simulator", "api", "cli", "contract", "packaging",
+    "docs", "streams", "operators", "intake", "connectors", "aggregates", "projections", "simulator", "api", "cli", "contract", "packaging",
     "extension", "e2e", "kill", "browser",
 )  # fmt: skip
 """Folders under tests/, in the order in which they run; one that is not named comes between ``api`` and ``contract``."""
