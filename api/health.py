@@ -19,7 +19,7 @@ from hengliu.ports.log import EventLog, LogError, TopicPartition
 
 __all__ = ["Health", "Monitor"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Monitor:
     """Watches committed progress. ``run`` is a task of ``hengliu.compose``.
 
     Args:
-        log_: asked for the end of each partition that some stage reads.
+        log: asked for the end of each partition that some stage reads.
         stages: intake, exchange, operator groups and projectors.
         stalled_s: how long a stage may be behind without moving.
         every_s: time between looks; three missed looks make the process not ready too.
@@ -43,7 +43,7 @@ class Monitor:
 
     def __init__(
         self,
-        log_: EventLog,
+        log: EventLog,
         stages: Sequence[Stage],
         meters: Meters,
         *,
@@ -51,7 +51,7 @@ class Monitor:
         every_s: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log = log_
+        self._log = log
         self._stages = list(stages)
         self._meters = meters
         self._stalled_s = stalled_s
@@ -95,7 +95,7 @@ class Monitor:
             ends = await asyncio.wait_for(self._log.end_positions(watched), timeout=max(1.0, self._every_s))
         except (LogError, TimeoutError) as error:
             self._log_fault = type(error).__name__
-            log.warning("end positions not read", exc_info=error)
+            logger.warning("end positions not read", exc_info=error)
             return
         self._log_fault = ""
         now = self._monotonic()

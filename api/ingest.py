@@ -43,7 +43,7 @@ __all__ = [
     "results",
 ]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 

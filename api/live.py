@@ -28,7 +28,7 @@ from hengliu.ports.clock import Clock
 
 __all__ = ["PANELS", "Client", "Hub", "Panel", "endpoint", "serve_client", "shanghai_day_start"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MIN_INTERVAL_S: Final = 1.0
 IDLE_INTERVAL_S: Final = 5.0
@@ -195,7 +195,7 @@ class Hub:
                 rows = await self._run_panel(panel, now_ms)
                 frame[panel.name] = (rows[0] if rows else None) if panel.single else rows
             except Exception as error:
-                log.warning("live panel %s failed", panel.name, exc_info=error)
+                logger.warning("live panel %s failed", panel.name, exc_info=error)
                 frame[panel.name] = None
                 failed.append(panel.name)
         frame["failed"] = failed

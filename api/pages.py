@@ -45,7 +45,7 @@ from projections.queries.query import NamedQuery, QueryError, QueryParameter
 
 __all__ = ["PAGES", "SCRIPT_TEXTS", "TablePage", "error_page", "router", "wants_page"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HERE: Final = Path(__file__).parent
 ROWS: Final = 50
@@ -575,7 +575,7 @@ def router(deps: Deps) -> APIRouter:
                     raise
                 return site.fault(request, Fault(ALL_PROBLEMS[refusal.problem.code].status))
             except (WarehouseError, TimeoutError) as error:
-                log.warning("page %s cannot be read", request.url.path, exc_info=error)
+                logger.warning("page %s cannot be read", request.url.path, exc_info=error)
                 response = site.fault(request, Fault(503))
                 response.headers["Retry-After"] = "5"
                 return response

@@ -17,7 +17,7 @@ from projections.family_table import table_name
 
 __all__ = ["Projector", "ProjectorProgress", "StageOf", "StageProgress", "WarehousePositions", "events_in_tables"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.02
 """Reading a few dictionaries in memory; short beside the projector's flush of 200 ms."""
@@ -147,5 +147,5 @@ class WarehousePositions:
             try:
                 await self.poll()
             except WarehouseError as error:
-                log.warning("positions of %s not read", self.name, exc_info=error)
+                logger.warning("positions of %s not read", self.name, exc_info=error)
             await asyncio.sleep(self._every_s)

@@ -27,7 +27,7 @@ from projections.queries.query import NamedQuery, Page, QueryError
 
 __all__ = ["PAGING", "READS", "Read", "get_events", "named", "run"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DEFAULT_LIMIT: Final = 100
 
@@ -124,7 +124,7 @@ async def run(
         details = {name: value[:256] for name, value in error.details.items()}
         raise Refusal(Problem(error.code, details)) from error
     except (WarehouseError, TimeoutError) as error:
-        log.warning("query %s was not answered", query.name, exc_info=error)
+        logger.warning("query %s was not answered", query.name, exc_info=error)
         raise Refusal(Problem("reading-unavailable", {"seconds": "2"}), retry_after_s=2) from error
     finally:
         deps.meters.count("queries_total", query=query.name, result=result)

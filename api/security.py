@@ -28,7 +28,7 @@ from hengliu.metrics import Meters
 
 __all__ = ["LOOPBACK_HOSTS", "SECURITY_HEADERS", "Gate", "bearer_token", "is_local"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -169,7 +169,7 @@ class Gate:
         except Exception as error:
             incident = uuid.uuid4().hex[:12]
             self._meters.count("http_faults_total")
-            log.error("incident %s: %s %s", incident, scope.get("method", "WS"), scope["path"], exc_info=error)
+            logger.error("incident %s: %s %s", incident, scope.get("method", "WS"), scope["path"], exc_info=error)
             if status == 0:
                 fault = Refusal(Problem("internal-fault", {"incident": incident}), retry_after_s=5, close=True)
                 await self._answer(fault, headers, scope, receive, guarded_send)

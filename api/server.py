@@ -37,7 +37,7 @@ from hengliu.reference.problems import fill
 
 __all__ = ["ApiServer", "ServerLimits"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DROP_BEYOND: Final = 2
 """Connections beyond this multiple of the limit are closed without an answer."""
