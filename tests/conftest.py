@@ -12,10 +12,10 @@ import pytest
 from hypothesis import settings
 
 ORDER = (
-    "docs", "streams", "operators", "intake", "connectors", "aggregates", "projections", "simulator", "api", "cli", "contract", "packaging",
-    "extension", "e2e", "kill", "browser",
+    "docs", "streams", "operators", "intake", "connectors", "aggregates", "projections", "simulator", "api", "cli", "bench",
+    "contract", "packaging", "extension", "e2e", "kill", "browser",
 )  # fmt: skip
-"""Folders under tests/, in the order in which they run; one that is not named comes between ``api`` and ``contract``."""
+"""Folders under tests/, in the order in which they run; one that is not named comes with ``contract``."""
 
 # CI draws the same examples each time, so that red means a change; elsewhere each run looks at new ones (`make soak` for long).
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
