@@ -235,7 +235,8 @@ def of_ingest(data: Mapping[str, Any], deployment: str) -> list[Result]:
                 "HTTP alone" if http < intake else "intake alone",
                 row["server_cpu_us_per_event"],
                 None,
-                f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms; HTTP alone {http:,}/s, intake alone {intake:,}/s",
+                f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms; HTTP alone {http:,}/s with "
+                f"{row['http_alone_cpu_us_per_request'] / row['events_per_request']:,.1f} CPU s/M, intake alone {intake:,}/s",
             )
         )
     return found
@@ -341,8 +342,8 @@ BUSY = (
     "carry over, and even they are too high.**"
 )
 SMALL = (
-    "**opening sessions and consumers, reading the registry and waiting for the last commit, which a long run would hide, are "
-    "a large part of rates and CPU seconds.**"
+    "opening sessions and consumers, reading the registry and waiting for the last commit, which a long run would hide, weigh "
+    "more in rates and CPU seconds the smaller the scale."
 )
 
 
