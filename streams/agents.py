@@ -173,17 +173,23 @@ class GroupHost:
         positions: dict[TopicPartition, int] = {}
         for partition in sorted(wanted):
             running = self._running.get(partition)
-            if running is not None and running.feed is not None and not running.loop.done():
-                # It stayed: producer, state and what it has read are still good.
+            if running is not None and not running.loop.done():
+                # It stayed: producer, state and what it has read are still good. One that an assignment before this one was
+                # opening is waited for: a second one beside it could be fenced by the first.
+                await asyncio.shield(running.positions)
+                assert running.feed is not None
                 positions |= {tp: running.feed.position(tp) for tp in tps if tp.partition == partition}
                 continue
             positions |= await self._open(partition)
         return {tp: positions.get(tp, 0) for tp in tps}
 
     async def _open(self, partition: int) -> Mapping[TopicPartition, int]:
+        earlier = self._running.get(partition)
         running = _Running(self, TaskId(self.group, partition))
         self._running[partition] = running
         running.loop.add_done_callback(lambda _: self._ended(running))
+        if earlier is not None and not earlier.loop.done():
+            await earlier.end()
         # Faust may give up waiting (an app that stops, a rebalance that is overtaken); that must not cancel what is opened.
         return await asyncio.shield(running.positions)
 
@@ -229,9 +235,12 @@ class GroupHost:
                 logger.warning("%s could not be opened: %s", failed.id, error)
                 self._running[failed.id.partition] = failed
                 continue
-            for tp, position in positions.items():
-                await self._app.consumer.seek(faust.types.TP(tp.topic, tp.partition), position)
             self.failures.pop(failed.id, None)
+            try:
+                for tp, position in positions.items():
+                    await self._app.consumer.seek(faust.types.TP(tp.topic, tp.partition), position)
+            except Exception as error:  # noqa: BLE001 - a partition that is just being assigned anew, or an app that is going
+                logger.info("%s: %s: %s; the next assignment seeks", failed.id, type(error).__name__, error)
             return
 
     async def stop(self) -> None:
