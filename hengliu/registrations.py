@@ -14,11 +14,13 @@ from aggregates.outbox import SOURCE, Outbox
 from aggregates.registry import Registry
 from hengliu.events import topics
 from hengliu.intake.directory import Directory
-from hengliu.ports.log import CLOCK_TYPE, EventLog, LogReader, TopicPartition, partition_for
+from hengliu.ports.log import CLOCK_TYPE, EventLog, LogError, LogReader, TopicPartition, partition_for
 
 __all__ = ["Receipt", "RegistryCommands"]
 
 logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0
 
 
 class _Id(msgspec.Struct):
@@ -75,14 +77,19 @@ class RegistryCommands:
         return Receipt(self._tp.topic, self._tp.partition, position)
 
     async def run(self) -> None:
-        """Follow the registry topic until cancelled."""
-        reader = await self._log.open_reader({self._tp: 0})
+        """Follow the registry topic until cancelled; a log that does not answer is asked again."""
         decode = msgspec.json.Decoder(_Id).decode
-        try:
-            while True:
-                await self._follow(reader, decode)
-        finally:
-            await reader.close()
+        while True:
+            try:
+                reader = await self._log.open_reader({self._tp: self._position})
+                try:
+                    while True:
+                        await self._follow(reader, decode)
+                finally:
+                    await reader.close()
+            except LogError as error:
+                logger.warning("the registry topic is not readable, trying again: %s", error)
+                await asyncio.sleep(RETRY_S)
 
     async def _follow(self, reader: LogReader, decode: Any) -> None:
         for piece in await reader.poll(1_000, 1_000):
