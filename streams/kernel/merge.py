@@ -134,9 +134,9 @@ class Merge:
         return sum(len(lane.pending) for lane in self._lanes.values())
 
     def state(self) -> MergeState:
-        # Where gaps are watched the clock is the one at the position that a restart reads from, so that it finds the same gaps.
-        clocks = {f"{u.topic}/{u.writer}": lane.before[0] if lane.before else lane.clock for u, lane in self._lanes.items()}
-        return MergeState(self._released_before, clocks)
+        return MergeState(
+            self._released_before, {f"{u.topic}/{u.writer}": _restart_clock(lane) for u, lane in self._lanes.items()}
+        )
 
     def restore(self, state: MergeState, positions: Mapping[TopicPartition, int]) -> None:
         self._released_before = state.released_before
@@ -213,6 +213,17 @@ class Merge:
             lane.before.clear()
         self._released_before = max(self._released_before, self.clock)
         return out, self._released_before
+
+
+def _restart_clock(lane: _Lane) -> int:
+    """The clock of an upstream at the position that a restart reads from.
+
+    Not the clock it has now: what is pending is read again, and until then a restarted merge must not believe that it has
+    arrived. (Believing it, one that read another input first would release past it, and drop it when it came.)
+    """
+    if lane.before:
+        return lane.before[0]
+    return lane.pending[0].received if lane.pending else lane.clock
 
 
 def _gap(start: int, end: int, rank: int, topic: str, partition: int, offset: int) -> Arrival:

@@ -228,3 +228,53 @@ def test_a_clock_that_stood_still_is_released_as_a_gap_once_whatever_restarts(re
     table, key, since, payload = read_reference(GAP_TYPE, found[0].value)
     assert (table, key, since) == ("gaps", "registry/0", 1_300)
     assert b"1970-01-01T00:01:30.000Z" in payload
+
+
+@settings(max_examples=200, deadline=None)
+@given(upstreams(), st.lists(st.sampled_from(WRITERS), max_size=24), st.integers(0, 30), st.booleans())
+def test_a_restart_may_read_its_inputs_in_any_order(
+    rows: dict[str, list[tuple[int, bool]]], order: list[str], at: int, registry_first: bool
+) -> None:
+    """A restarted merge reads its partitions one after the other and releases in between, as a log may have it."""
+    mixed, registry = log_of(order, rows)
+    at = min(at, len(mixed))
+    first = new_merge()
+    first.offer(piece(REGISTRY, 0, registry))
+    first.offer(piece(BY, 0, mixed[:at]))
+    released = names(first.release()[0])
+    positions, state = first.positions(), first.state()
+
+    second = new_merge()
+    second.restore(state, positions)
+    inputs = [
+        piece(REGISTRY, positions[REGISTRY], [r for r in registry if r[0] >= positions[REGISTRY]]),
+        piece(BY, positions[BY], [r for r in mixed if r[0] >= positions[BY]]),
+    ]
+    for part in inputs if registry_first else reversed(inputs):
+        second.offer(part)
+        released += names(second.release()[0])
+    assert released == run(*log_of([], rows), [])
+
+
+def test_a_restart_does_not_believe_that_what_is_pending_has_arrived() -> None:
+    """Two plain inputs: the first is behind at the checkpoint, so records of the second are pending; after the restart the first
+    one is read first."""
+    a, b = TopicPartition("metering", 1), TopicPartition("telemetry", 1)
+
+    def fresh() -> Merge:
+        return Merge({}, ["metering", "telemetry"], {"metering": [1], "telemetry": [1]})
+
+    first = fresh()
+    first.offer(piece(a, 0, [(0, Headers(received=7, type="t"), b"m7"), (1, Headers(received=9, type="t"), b"m9")]))
+    first.offer(piece(b, 0, [(0, Headers(received=5, type=CLOCK_TYPE), b"")]))
+    assert first.release() == ([], 5)
+    state, positions = first.state(), first.positions()
+
+    second = fresh()
+    second.restore(state, positions)
+    second.offer(piece(b, 1, [(1, Headers(received=100, type=CLOCK_TYPE), b"")]))
+    released = names(second.release()[0])
+    second.offer(piece(a, positions[a], [(0, Headers(received=7, type="t"), b"m7"), (1, Headers(received=9, type="t"), b"m9"),
+                                         (2, Headers(received=100, type=CLOCK_TYPE), b"")]))  # fmt: skip
+    released += names(second.release()[0])
+    assert released == [(7, b"m7"), (9, b"m9")]
