@@ -253,12 +253,12 @@ def test_a_restart_may_read_its_inputs_in_any_order(
     for part in inputs if registry_first else reversed(inputs):
         second.offer(part)
         released += names(second.release()[0])
-    assert released == run(*log_of([], rows), [])
+    plain_mixed, plain_registry = log_of([], rows)
+    assert released == run(plain_mixed, plain_registry, [])
 
 
 def test_a_restart_does_not_believe_that_what_is_pending_has_arrived() -> None:
-    """Two plain inputs: the first is behind at the checkpoint, so records of the second are pending; after the restart the first
-    one is read first."""
+    """Two plain inputs: one is behind at the checkpoint, so the other's records are pending; the restart reads the one first."""
     a, b = TopicPartition("metering", 1), TopicPartition("telemetry", 1)
 
     def fresh() -> Merge:
