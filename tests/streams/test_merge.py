@@ -258,7 +258,7 @@ def test_a_restart_may_read_its_inputs_in_any_order(
 
 
 def test_a_restart_does_not_believe_that_what_is_pending_has_arrived() -> None:
-    """Two plain inputs: one is behind at the checkpoint, so the other's records are pending; the restart reads the one first."""
+    """One input is behind at the checkpoint, so the other's records are pending; the restart reads the one behind first."""
     a, b = TopicPartition("metering", 1), TopicPartition("telemetry", 1)
 
     def fresh() -> Merge:
