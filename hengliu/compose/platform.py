@@ -263,6 +263,7 @@ class Platform:
                     try:
                         await close()
                     except Exception:
+                        # Told, with its cause, and the rest is still closed: a log left open would keep its lock.
                         logger.exception("%s did not close cleanly", name)
         except TimeoutError:
             logger.error("not everything closed within %.0f s; the rest is abandoned", STOP_DEADLINE_S)

@@ -321,6 +321,7 @@ class _Task:
             except LogError:
                 logger.warning("intake-%d: the log failed", self._partition, exc_info=True)
             except Exception:
+                # Whoever waits is sent away below (503), nothing was acknowledged, and the next session restores.
                 logger.exception("intake-%d failed", self._partition)
             finally:
                 self.open.clear()
