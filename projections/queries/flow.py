@@ -1,22 +1,15 @@
 """Tonnage: panes added up by whatever the reader asks for."""
 
+# ruff: noqa: S608  (the pieces are constants of this package; values are bound by name)
+
 from hengliu.events.family import Text
-from projections.queries.parts import COMMODITY, DIVISION, ENTERPRISE, SITE, USE, integer, text, texts, time
+from projections.queries.parts import COMMODITY, DIVISION, ENTERPRISE, SITE, USE, integer, latest, text, texts, time
 from projections.queries.query import Bounds, NamedQuery, QueryParameter, ScopeColumns
 
 __all__ = ["QUERIES"]
 
-_INSIDE = """(
-        SELECT division FROM
-        (
-            SELECT division, inside FROM district_registered
-            ORDER BY division, ifNull(valid_from, toDateTime64('1900-01-01 00:00:00', 3, 'UTC')) DESC, known_at DESC,
-                src_offset DESC
-            LIMIT 1 BY division
-        )
-        WHERE inside
-    )"""
-"""Divisions of the city; a division that nobody has registered lies outside."""
+_INSIDE = f"(SELECT division FROM {latest('district_registered', 'division', 'division, inside')} WHERE inside)"
+"""Divisions of the city, as known then; a division that nobody has registered lies outside."""
 
 FLOWS = NamedQuery(
     name="flows",

@@ -112,7 +112,8 @@ class QueryParameter:
             ``choice`` takes one of ``choices`` (bound as text), ``subset`` a comma list of them.
         clause: condition added to ``slot`` when the parameter is given; the value is bound as ``{p_<name>:Type}``.
         slot: slot that takes the clause, or the chosen fragment.
-        choices: choice to the SQL fragment for ``slot`` (``choice``), or to nothing (``subset`` binds ``by_<choice>``).
+        choices: choice to the SQL fragment for ``slot`` (``choice``; ``$known`` may stand in it), or to nothing (``subset``
+            binds ``by_<choice>``).
         default: choice (or subset) when absent.
         required: absence is an error.
     """
@@ -499,7 +500,8 @@ async def run_query(
     slots = {"scope": _rights(query.scope, scope, plan), "known": known}
     wanted = set(Template(query.sql).get_identifiers())
     for slot in wanted - set(slots):
-        slots[slot] = plan.fragments.get(slot) or " AND ".join(plan.clauses.get(slot, ())) or "1"
+        chosen = plan.fragments.get(slot)
+        slots[slot] = Template(chosen).substitute(known=known) if chosen else " AND ".join(plan.clauses.get(slot, ())) or "1"
     inner = Template(query.sql).substitute(slots)
     keys = _keys(query)
     fingerprint = _fingerprint(query, given)

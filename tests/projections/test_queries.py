@@ -257,6 +257,11 @@ async def test_flows_add_deltas_and_group(warehouse: Warehouse) -> None:
     assert [(r["origin"], r["net_kg"]) for r in rows] == [("610100", 7_000)]
     rows = await ask(warehouse, "flows", city="out", group="origin")
     assert [(r["origin"], r["net_kg"]) for r in rows] == [("150302", 5_000)]
+    inside = {"division": "610100", "name": "西安市", "inside": True, "valid_from": at(T0).isoformat()}
+    await put(warehouse, [registered("district", "d4", T0 + 2 * HOUR, **inside)])
+    assert await ask(warehouse, "flows", city="in", group="origin") == []
+    rows = await ask(warehouse, "flows", city="in", group="origin", as_of=T0 + HOUR)
+    assert [(r["origin"], r["net_kg"]) for r in rows] == [("610100", 7_000)]
     rows = await ask(warehouse, "flows", from_=T0, to=T0 + HOUR, direction="out", group="use")
     assert [(r["use"], r["net_kg"]) for r in rows] == [("power", 35_000)]
     page = await run_query(warehouse, QUERIES["flows"], ALL, {"now": T0, "group": "hour,origin"}, None, 1)
