@@ -26,9 +26,10 @@ from api.deps import ApiLimits, Deps
 from api.encode import json_response
 from api.problems import Problem, Refusal, language_of, render
 from api.reads import run
+from hengliu.events.refused import Payload
 from hengliu.intake.parse import NotABatch, NotJson, TooManyEvents, field_fault, split_batch
 from hengliu.intake.parse import Refusal as EventRefusal
-from hengliu.intake.service import Outcome, Overloaded, Payload, Unavailable
+from hengliu.intake.service import Outcome, Overloaded, Unavailable
 from hengliu.rights import Principal, Role
 
 __all__ = [

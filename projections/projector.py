@@ -18,7 +18,6 @@ begins at the start of its topics and is filled from the whole log, while the ot
 import asyncio
 import logging
 import uuid
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,8 +28,9 @@ import msgspec
 import pyarrow as pa
 
 from hengliu.events import topics as topic_names
-from hengliu.events.envelope import derived_id, encode_event
+from hengliu.events.envelope import derived_id
 from hengliu.events.family import Text
+from hengliu.events.refused import Payload, Refused, refused_record
 from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
@@ -76,9 +76,6 @@ STEPS: Final = ("1-restored", "2-settled", "3-gathered", "4-intended", "5-insert
 
 INTENT_KEY: Final = b"intent"
 """State entry of the pending intent: table to [topic, partition, start, end] of each range."""
-
-PAYLOAD_BYTES: Final = 65_536
-"""How much of a refused value its dead letter keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -730,33 +727,18 @@ def _dead_letter(block: _Block, fault: Fault, now_ms: int) -> Record:
         probe = _Probe()
     known_at = headers.known_at or headers.received
     place = f"{r.topic}/{r.partition}/{offset}"
-    data = {
-        "reason": fault.code,
-        "pointer": "",
-        "parameters": {**fault.parameters, "origin": place, "table": block.table.name},
-        "refused_source": probe.source and probe.source[:512],
-        "refused_id": probe.id and probe.id[:512],
-        "refused_type": headers.type[:256],
-        "principal": headers.principal,
-        "digest": sha256(value).hexdigest(),
-        "size_bytes": len(value),
-        "payload_base64": b64encode(value[:PAYLOAD_BYTES]).decode(),
-        "stage": "stream",
-    }
-    identity = derived_id("projector", 1, block.table.name, r.topic, r.partition, offset)
-    source = "/projections/" + block.table.name
-    body = encode_event("event.refused", source, identity, known_at, data, operator="projector", operatorversion=1, cause=place)
-    return Record(
-        key=source.encode(),
-        value=body,
-        headers=Headers(
-            received=now_ms,
-            type="event.refused",
-            principal=headers.principal,
-            enterprise=headers.enterprise,
-            site=headers.site,
-            division=headers.division,
-            known_at=known_at,
-            upstream=str(TASK),
-        ),
+    said = Refused(
+        fault.code,
+        Payload.of(value),
+        headers.principal,
+        {**fault.parameters, "origin": place, "table": block.table.name},
+        source=probe.source,
+        id=probe.id,
+        type=headers.type,
+        scope=(headers.enterprise, headers.site, headers.division),
     )
+    identity = derived_id("projector", 1, block.table.name, r.topic, r.partition, offset)
+    return refused_record(
+        said, f"/projections/{block.table.name}", identity, known_at, now_ms,
+        known_at=known_at, upstream=str(TASK), operator="projector", operatorversion=1, cause=place,
+    )  # fmt: skip

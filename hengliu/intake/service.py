@@ -17,21 +17,18 @@ import asyncio
 import contextlib
 import logging
 import math
-from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from hashlib import sha256
-from typing import Any
 
 import msgspec
 
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
-from hengliu.events.envelope import encode_event
 from hengliu.events.family import Writer
+from hengliu.events.refused import KEPT_BYTES, Payload, Refused, refused_record
 from hengliu.intake.dedup import DedupPolicy, Seen, Verdict
 from hengliu.intake.directory import Directory, Scope, Unscoped
 from hengliu.intake.guards import ALL_GUARDS, STEPS, Guards
@@ -64,7 +61,6 @@ __all__ = [
     "NotPermitted",
     "Outcome",
     "Overloaded",
-    "Payload",
     "Position",
     "Status",
     "Unavailable",
@@ -98,7 +94,7 @@ class IntakePolicy:
     """Silence of a topic partition after which its clock is written."""
     reopen_min_s: float = 0.1
     reopen_max_s: float = 5.0
-    keep_payload_bytes: int = 65_536
+    keep_payload_bytes: int = KEPT_BYTES
     """Bytes of a refused payload that quarantine keeps."""
     quarantine_records: int = 10_000
     """Refusals kept per principal and hour; beyond it only a counter."""
@@ -135,15 +131,6 @@ class Outcome:
     status: Status
     problem: Refusal | None = None
     position: Position | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A refused payload that was never held whole: its first bytes, and size and SHA-256 of what was sent."""
-
-    head: bytes
-    size: int
-    digest: str
 
 
 class NotPermitted(Exception):
@@ -228,10 +215,6 @@ class _Quota:
 def _partition(source: str, partitions: int) -> int:
     # murmur2 in Python costs as much as the whole JSON parse.
     return partition_for(source.encode(), partitions)
-
-
-def _payload(value: bytes, keep: int) -> Payload:
-    return Payload(value[:keep], len(value), sha256(value).hexdigest())
 
 
 class _Batch:
@@ -494,7 +477,7 @@ class _Task:
         self, batch: _Batch, principal: Principal, event: Accepted, refusal: Refusal, scope: Scope | None = None
     ) -> tuple[str, Outcome]:
         named = msgspec.structs.replace(refusal, id=event.id, source=event.source, type=event.family.type)
-        payload = _payload(event.value, self._intake.policy.keep_payload_bytes)
+        payload = Payload.of(event.value, self._intake.policy.keep_payload_bytes)
         return self._refuse(batch, principal, _Refused(named, payload, scope or _NO_SCOPE))
 
     def _refuse(self, batch: _Batch, principal: Principal, refused: _Refused) -> tuple[str, Outcome]:
@@ -503,17 +486,23 @@ class _Task:
         if not self._intake.within_quota(principal, len(refused.payload.head)):
             return "", outcome
         self._state.refusals += 1
-        number = f"{self._partition}-{self._state.refusals}"
-        headers = Headers(
-            received=batch.received,
-            type="event.refused",
-            principal=principal.name,
-            enterprise=refused.scope.enterprise,
-            site=refused.scope.site,
-            division=refused.scope.division,
+        scope = refused.scope
+        said = Refused(
+            refusal.code,
+            refused.payload,
+            principal.name,
+            # The faults of a payload go along as parameters, pointer to code.
+            {**refusal.parameters, **{fault.pointer[:256]: fault.code for fault in refusal.errors}},
+            refusal.pointer,
+            refusal.source,
+            refusal.id,
+            refusal.type,
+            (scope.enterprise, scope.site, scope.division),
+            "intake",
         )
-        value = encode_event("event.refused", SOURCE, number, batch.received, _refused_data(refused, principal.name))
-        batch.records.setdefault(topics.QUARANTINE, []).append(Record(SOURCE.encode(), value, headers))
+        number = f"{self._partition}-{self._state.refusals}"
+        record = refused_record(said, SOURCE, number, batch.received, batch.received)
+        batch.records.setdefault(topics.QUARANTINE, []).append(record)
         return topics.QUARANTINE, outcome
 
     def _answer(self, batch: _Batch, written: Mapping[TopicPartition, int]) -> None:
@@ -550,25 +539,6 @@ class _Task:
                         counts.quarantined += 1
                     else:
                         counts.unquarantined += 1
-
-
-def _refused_data(refused: _Refused, principal: str) -> dict[str, Any]:
-    """Payload of ``event.refused``. The faults of a payload go along as parameters, pointer to code."""
-    refusal = refused.refusal
-    parameters = dict(refusal.parameters)
-    parameters.update({fault.pointer[:256]: fault.code for fault in refusal.errors})
-    data: dict[str, Any] = {
-        "reason": refusal.code,
-        "pointer": refusal.pointer[:512],
-        "parameters": parameters,
-        "principal": principal,
-        "digest": refused.payload.digest,
-        "size_bytes": refused.payload.size,
-        "payload_base64": b64encode(refused.payload.head).decode("ascii"),
-        "stage": "intake",
-    }
-    named = {"refused_source": refusal.source, "refused_id": refusal.id, "refused_type": refusal.type}
-    return data | {name: content for name, content in named.items() if content is not None}
 
 
 class Intake:
@@ -687,7 +657,7 @@ class Intake:
             Overloaded, Unavailable: as ``submit``.
         """
         if isinstance(payload, bytes):
-            payload = _payload(payload, self.policy.keep_payload_bytes)
+            payload = Payload.of(payload, self.policy.keep_payload_bytes)
         partition = partition_for(principal.name.encode(), self.partitions)
         items: dict[int, list[tuple[int, Accepted | _Refused]]] = {partition: [(0, _Refused(refusal, payload))]}
         return (await self._hand_over(principal, items, Counter({partition: len(payload.head)}), 1))[0]
@@ -737,7 +707,7 @@ class Intake:
             if refusal is None:
                 return found
             found = refusal
-        return _Refused(found, _payload(element, self.policy.keep_payload_bytes))
+        return _Refused(found, Payload.of(element, self.policy.keep_payload_bytes))
 
     @property
     def queue(self) -> tuple[int, int]:

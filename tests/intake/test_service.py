@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hengliu.events.families.warning import EventRefused
+from hengliu.events.refused import Payload
 from hengliu.intake.guards import STEPS
 from hengliu.intake.parse import Refusal
 from hengliu.intake.service import (
@@ -14,7 +15,6 @@ from hengliu.intake.service import (
     NotPermitted,
     Outcome,
     Overloaded,
-    Payload,
     Status,
     Unavailable,
 )
