@@ -1,31 +1,10 @@
-"""The size limit of records, the same on every log, so that what one takes the other takes."""
+"""The size limit of records as every log applies it (``hengliu.ports.log.record_size``)."""
 
 from collections.abc import Sequence
 
-from hengliu.ports.log import Record, RecordTooLarge
+from hengliu.ports.log import MAX_RECORD_BYTES, Record, RecordTooLarge, record_size
 
 __all__ = ["MAX_RECORD_BYTES", "check_sizes", "record_size"]
-
-MAX_RECORD_BYTES = 1_048_576
-"""Unless a log is opened with another limit."""
-
-
-def record_size(record: Record) -> int:
-    """Bytes that count against the log's record limit: key, value and header text (characters, integers as 8)."""
-    headers = record.headers
-    return (
-        len(record.key)
-        + len(record.value)
-        + 16
-        + len(headers.type)
-        + len(headers.principal)
-        + len(headers.enterprise)
-        + len(headers.site)
-        + len(headers.division)
-        + len(headers.upstream)
-        + len(headers.origin)
-        + len(headers.raw)
-    )
 
 
 def check_sizes(records: Sequence[Record], limit: int) -> None:

@@ -38,6 +38,7 @@ from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
     CLOCK_TYPE,
+    MAX_RECORD_BYTES,
     Append,
     EventLog,
     Fenced,
@@ -49,6 +50,7 @@ from hengliu.ports.log import (
     TaskSession,
     TopicPartition,
     partition_for,
+    record_size,
 )
 from hengliu.rights import Principal, Role
 
@@ -81,6 +83,9 @@ class IntakePolicy:
     """Limits and times of intake."""
 
     max_event_bytes: int = 65_536
+    max_record_bytes: int = MAX_RECORD_BYTES
+    """What the log takes. An event within ``max_event_bytes`` whose record is larger is refused by itself; the log would refuse
+    the whole commit."""
     parse: ParsePolicy | None = None
     """None: the defaults with ``max_event_bytes``."""
     dedup: DedupPolicy = field(default_factory=DedupPolicy)
@@ -412,7 +417,7 @@ class _Task:
                     intake.directory.apply(record.headers, record.value)
         except BaseException as error:
             if isinstance(error, RecordTooLarge):
-                logger.error("intake-%d: max_event_bytes is beyond the log's message size", self._partition)
+                logger.error("intake-%d: max_record_bytes is more than the log takes", self._partition)
             self._fail(submissions)
             raise
         self._answer(batch, written)
@@ -447,14 +452,6 @@ class _Task:
             scope = directory.scope_of(event.source, event.time_ms)
             if isinstance(scope, Unscoped):
                 return self._refuse_event(batch, principal, event, Refusal(scope.code, "/source", scope.parameters))
-        verdict = self._seen.add(event.source, event.id, event.digest, batch.received, event.time_ms)
-        if verdict is Verdict.REUSED:
-            parameters = {"source": event.source, "id": event.id}
-            return self._refuse_event(batch, principal, event, Refusal("id-reused", "/id", parameters), scope)
-        if verdict is Verdict.DUPLICATE and self._intake.guards.dedup:
-            return "", Outcome(event.id, event.source, Status.DUPLICATE)
-        if scope.chained:
-            self._check_chain(batch, principal, event, scope)
         headers = Headers(
             received=batch.received,
             type=family.type,
@@ -463,7 +460,21 @@ class _Task:
             site=scope.site,
             division=scope.division,
         )
-        batch.records.setdefault(family.topic, []).append(Record(event.source.encode(), event.value, headers))
+        record = Record(event.source.encode(), event.value, headers)
+        excess = record_size(record) - self._intake.policy.max_record_bytes
+        if excess > 0:  # before its id is taken
+            size = len(event.value)
+            refusal = Refusal("too-large", "", {"size": str(size), "limit": str(size - excess)})
+            return self._refuse_event(batch, principal, event, refusal, scope)
+        verdict = self._seen.add(event.source, event.id, event.digest, batch.received, event.time_ms)
+        if verdict is Verdict.REUSED:
+            parameters = {"source": event.source, "id": event.id}
+            return self._refuse_event(batch, principal, event, Refusal("id-reused", "/id", parameters), scope)
+        if verdict is Verdict.DUPLICATE and self._intake.guards.dedup:
+            return "", Outcome(event.id, event.source, Status.DUPLICATE)
+        if scope.chained:
+            self._check_chain(batch, principal, event, scope)
+        batch.records.setdefault(family.topic, []).append(record)
         return family.topic, Outcome(event.id, event.source, Status.ACCEPTED)
 
     def _check_chain(self, batch: _Batch, principal: Principal, event: Accepted, scope: Scope) -> None:

@@ -16,10 +16,10 @@ commit
     "readable" on every log: whoever waits for a position waits, it does not look once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -103,6 +103,28 @@ class Record:
     headers: Headers
 
 
+MAX_RECORD_BYTES = 1_048_576
+"""Largest ``record_size`` on every log, so that what one takes the other takes; unless a log is opened with another limit."""
+
+
+def record_size(record: Record) -> int:
+    """Bytes that count against the log's limit: key, value and header text (characters, integers as 8)."""
+    headers = record.headers
+    return (
+        len(record.key)
+        + len(record.value)
+        + 16
+        + len(headers.type)
+        + len(headers.principal)
+        + len(headers.enterprise)
+        + len(headers.site)
+        + len(headers.division)
+        + len(headers.upstream)
+        + len(headers.origin)
+        + len(headers.raw)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """Records to append to one partition, in order."""
@@ -110,6 +132,37 @@ class Append:
     topic: str
     partition: int
     records: Sequence[Record]
+
+
+T = TypeVar("T")
+
+
+class Column(Sequence[T], Generic[T]):
+    """A column of known length that is made when it is first looked at.
+
+    Who folds values into windows never looks at keys or headers, and making an object of each costs as much as folding it.
+    """
+
+    __slots__ = ("_items", "_length", "_make")
+
+    def __init__(self, length: int, make: Callable[[], list[T]]) -> None:
+        self._length = length
+        self._make = make
+        self._items: list[T] | None = None
+
+    def _made(self) -> list[T]:
+        if self._items is None:
+            self._items = self._make()
+        return self._items
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._made()[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._made())
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +216,7 @@ class LogUnavailable(LogError):
 
 
 class RecordTooLarge(LogError):
-    """A record exceeds the log's message size."""
+    """A record exceeds the log's message size (``record_size``)."""
 
 
 class UnknownPartition(LogError):
@@ -239,8 +292,12 @@ class EventLog(Protocol):
         """Append outside any task (tools, benches). Durable when it returns; returns the position after the last."""
         ...
 
-    async def open_reader(self, positions: Mapping[TopicPartition, int]) -> LogReader:
-        """A reader of committed records. Position 0 is the beginning of a partition."""
+    async def open_reader(self, positions: Mapping[TopicPartition, int], *, bulk: bool = False) -> LogReader:
+        """A reader of committed records. Position 0 is the beginning of a partition.
+
+        ``bulk``: for one who reads many partitions fast; may take threads and buffers of its own, and its slices make
+        offsets, keys and headers only when they are looked at.
+        """
         ...
 
     async def read_range(self, tp: TopicPartition, start: int, end: int) -> Slice:

@@ -138,6 +138,24 @@ async def test_what_is_refused_is_kept_for_people(tmp_path: Path) -> None:
         assert len({event["id"] for _, event in kept.values()}) == 3
 
 
+async def test_an_event_beyond_the_log_s_record_size_is_refused_alone(tmp_path: Path) -> None:
+    policy = IntakePolicy(max_event_bytes=2_000_000)
+    async with running(tmp_path / "log", policy=policy) as city:
+        plain = weighing(2)
+        wide = plain[:-1] + b" " * (1_048_576 - len(plain)) + b"}"  # the record's key and headers go beyond the limit
+        outcomes = await city.intake.submit(DEVICE, [weighing(1), wide, weighing(3)])
+        assert statuses(outcomes) == ["accepted", "refused", "accepted"]
+        problem = outcomes[1].problem
+        assert problem is not None
+        assert (problem.code, problem.parameters["size"]) == ("too-large", "1048576")
+        assert 1_048_000 < int(problem.parameters["limit"]) < 1_048_576
+        assert [decoded(v)["id"] for _, v in await city.records("weighing")] == ["1", "3"]
+        assert len(await city.records("quarantine")) == 1
+        # Its id stays free.
+        assert statuses(await city.intake.submit(DEVICE, [weighing(2)])) == ["accepted"]
+        assert city.intake.counts.reopened == 0
+
+
 async def test_a_body_that_never_was_events_is_kept_by_its_head(tmp_path: Path) -> None:
     async with running(tmp_path / "log") as city:
         refusal = Refusal("too-large", parameters={"size": "9", "limit": "5"})
