@@ -23,8 +23,8 @@ event time is treated as timed out at once, so that memory stays bounded.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -34,29 +34,41 @@ from streams.kernel.reference import Reference
 from streams.kernel.state import Scratch, State
 from streams.operators.records import DAY_MS, Event, join_causes, time_of, warning, warning_id
 from streams.operators.timers import TIMER_TABLE, TimerRow, Timers
+from streams.rules.policy import parameter, policy_in
 
 __all__ = ["Crossing", "TicketPolicy", "Tickets", "Waiting"]
 
 _WAITING = "waiting"
-_RULE = "tickets"
 
 
 @dataclass(frozen=True, slots=True)
 class TicketPolicy:
-    """Parameters of rule ``tickets``; a registered version overrides them by name."""
+    """Parameters of rule ``tickets``. Its defaults are version 0: no regulation numbers them."""
 
-    pair_within_s: int = 86_400
-    repeat_within_s: int = 600
-    repeat_below_kg: int = 100
-    min_net_kg: int = 500
-    min_net_percent: int = 10
-    timeout_s: int = 86_400
+    rule: ClassVar[str] = "tickets"
+    RULE_VERSION: ClassVar[int] = 0
 
-    def with_parameters(self, parameters: Mapping[str, str]) -> "TicketPolicy":
-        """This policy with the rule's parameters; what is not a whole number, or not known, does not count."""
-        known = {f.name: getattr(self, f.name) for f in fields(self)}
-        given = {name: int(text) for name, text in parameters.items() if name in known and text.isascii() and text.isdigit()}
-        return TicketPolicy(**{**known, **given})
+    pair_within_s: int = parameter(
+        86_400, unit="s", zh="毛重与皮重最长间隔", en="Longest time between gross and tare", minimum=1, maximum=2_592_000
+    )
+    repeat_within_s: int = parameter(
+        600, unit="s", zh="视为重复过磅的间隔", en="Time within which a crossing repeats another", minimum=0, maximum=86_400
+    )
+    repeat_below_kg: int = parameter(
+        100,
+        unit="kg",
+        zh="视为重复过磅的差值",
+        en="Difference below which a crossing repeats another",
+        minimum=0,
+        maximum=10_000,
+    )
+    min_net_kg: int = parameter(500, unit="kg", zh="最小净重", en="Least net mass", minimum=1, maximum=50_000)
+    min_net_percent: int = parameter(
+        10, unit="%", zh="最小净重占毛重比例", en="Least net mass as a share of the gross", minimum=0, maximum=100
+    )
+    timeout_s: int = parameter(
+        86_400, unit="s", zh="等待配对时限", en="How long a crossing waits", minimum=60, maximum=2_592_000
+    )
 
 
 _MAX_OPEN = 16
@@ -141,12 +153,12 @@ class Tickets:
     ) -> Iterator[Emit]:
         received = batch.received[row]
         time = time_of(event, received)
-        rule = reference.rule(_RULE, time)
-        policy = self._policy.with_parameters(rule.parameters) if rule is not None else self._policy
+        # Retired or not: pairing is no judgement that could be left off.
+        policy, rule_version = policy_in(reference, self._policy, time) or (self._policy, self._policy.RULE_VERSION)
         data = event.data
         crossing = Crossing(
             event.source, event.id, time, data.mass_kg, batch.scopes[row], received + policy.timeout_s * 1000,
-            batch.known_at(row), (batch.origins[row],), policy.min_net_kg, rule.version if rule is not None else 0,
+            batch.known_at(row), (batch.origins[row],), policy.min_net_kg, rule_version,
             data.axles, data.commodity, data.use, data.origin, data.destination, data.waybill,
         )  # fmt: skip
         key = f"{data.plate}\x1f{crossing.scope[1]}"
@@ -210,7 +222,7 @@ class Tickets:
             at=at,
             known_at=at,  # that nothing came is known when the clock says so, not when the crossing came
             cause=join_causes(crossing.causes),
-            rule=_RULE,
+            rule=self._policy.rule,
             rule_version=crossing.rule_version,
         )
 

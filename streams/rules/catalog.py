@@ -1,28 +1,59 @@
-"""The rules that operators follow when none is registered, as the events that would publish them.
+"""Every rule, in one explicit list: name, parameters with type, unit, title and citation, and the operators that read it.
 
 A rule is changed by ``rule.published`` with the same name, a higher version and the parameters that differ from what is here;
-a warning names the version that it was judged by (0: the defaults of rule ``tickets``, which no regulation numbers).
+a warning names the version that it was judged by. ``docs/rules.md`` says how.
 """
 
-from dataclasses import fields
+from collections.abc import Mapping
 
 from hengliu.events.families.registry import RulePublished
+from hengliu.events.family import Text
 from hengliu.reference import mass_limits
+from hengliu.reference.rules import RuleDeclaration
+from streams.operators.overload import OverloadPolicy
 from streams.operators.tickets import TicketPolicy
+from streams.rules.policy import RulePolicy, parameters_of
 
-__all__ = ["DEFAULT_RULES"]
+__all__ = ["DEFAULT_RULES", "RULES", "RULES_BY_NAME", "rule"]
 
-DEFAULT_RULES: tuple[RulePublished, ...] = (
-    RulePublished(
-        rule=mass_limits.RULE,
-        version=mass_limits.VERSION,
-        parameters=dict(mass_limits.LIMITS),
-        citation=mass_limits.CITATION,
-    ),
-    RulePublished(
-        rule="tickets",
-        version=1,
-        parameters={f.name: str(getattr(TicketPolicy(), f.name)) for f in fields(TicketPolicy)},
-    ),
+_DAY_S = 86_400
+
+
+def rule(
+    policy: RulePolicy,
+    zh: str,
+    en: str,
+    *,
+    codes: tuple[str, ...],
+    operators: tuple[str, ...],
+    warm_up_s: int,
+    citation: str = "",
+    retirable: bool = True,
+) -> RuleDeclaration:
+    """What a policy declares, with what only a person can say of it.
+
+    Args:
+        codes: warning codes that name the rule.
+        operators: names of the operators that read it.
+        warm_up_s: recorded time that a back-test replays before its beginning, so that their state is what it would have been.
+    """
+    return RuleDeclaration(
+        policy.rule, Text(zh, en), policy.RULE_VERSION, parameters_of(policy), codes, operators, warm_up_s, citation, retirable
+    )
+
+
+RULES: tuple[RuleDeclaration, ...] = (
+    rule(TicketPolicy(), "磅单配对", "Pairing of crossings to tickets", codes=("tare-missing", "gross-missing"),
+         operators=("tickets",), warm_up_s=3 * _DAY_S, retirable=False),
+    rule(OverloadPolicy(), "超限运输", "Overloaded vehicles", codes=("overload",),
+         operators=("overload",), warm_up_s=3 * _DAY_S, citation=mass_limits.CITATION),
+)  # fmt: skip
+"""One line a rule."""
+
+RULES_BY_NAME: Mapping[str, RuleDeclaration] = {declared.rule: declared for declared in RULES}
+
+DEFAULT_RULES: tuple[RulePublished, ...] = tuple(
+    RulePublished(rule=d.rule, version=max(d.version, 1), parameters=d.defaults, citation=d.citation) for d in RULES
 )
-"""One line a rule. Publishing one as it stands changes no verdict, only the version that warnings name."""
+"""The events that would publish the defaults. Publishing one as it stands changes no verdict, only the version that warnings
+name."""

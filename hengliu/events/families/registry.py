@@ -81,12 +81,13 @@ class VehicleRegistered(Registered):
 
 
 class RulePublished(Registered):
-    """A version of a rule: its parameters, as strings, from when on."""
+    """A version of a rule: its parameters, as strings, from when on. A retired rule raises nothing from then on."""
 
     rule: Identifier = labelled("规则", "Rule")
     version: int = labelled("版本", "Version", ge=1)
     parameters: dict[str, str] = labelled("参数", "Parameters")
     citation: str = labelled("依据", "Citation", "", max_length=512)
+    status: Literal["active", "retired"] = labelled("状态", "Status", "active")
 
 
 def _family(type_: str, zh: str, en: str, data: type[EventData], example: dict[str, object]) -> Family:

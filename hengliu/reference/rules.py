@@ -1,0 +1,132 @@
+"""What a rule declares of itself, and whether a version that somebody publishes fits.
+
+A rule's parameters travel as text in ``rule.published``; here stands how each is read. The list of declared rules is
+``streams.rules.catalog.RULES``: whoever needs it (the registry that refuses, the API that shows) is given it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Literal
+
+from hengliu.events.family import Text
+
+__all__ = ["Fault", "Parameter", "ParameterKind", "RuleDeclaration", "Value"]
+
+Value = int | str | Decimal
+ParameterKind = Literal["integer", "decimal", "text"]
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?")
+_TEXT_LENGTH: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a published version does not fit. ``code`` stands in the catalogue of problems; ``parameters`` fill it."""
+
+    code: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a rule.
+
+    Attributes:
+        name: as published.
+        kind: how its text is read.
+        default: what holds where no version names it, as text.
+        unit: ``kg``, ``s``, ``%``, ``fen/t``; empty for a count or a name.
+        title: what it is, for people.
+        citation: standard and clause, where one fixes it; empty: the platform's own choice.
+        minimum, maximum: bounds of a number, inclusive, as text; empty: none.
+        choices: the values that a text may have; empty: any of at most 256 characters.
+    """
+
+    name: str
+    kind: ParameterKind
+    default: str
+    unit: str
+    title: Text
+    citation: str = ""
+    minimum: str = ""
+    maximum: str = ""
+    choices: tuple[str, ...] = ()
+
+    def read(self, text: str) -> Value | None:
+        """The value, or None where the text is not one that the parameter can have."""
+        if self.kind == "text":
+            fits = text in self.choices if self.choices else len(text) <= _TEXT_LENGTH
+            return text if fits else None
+        if (_INTEGER if self.kind == "integer" else _DECIMAL).fullmatch(text) is None:
+            return None
+        value = int(text) if self.kind == "integer" else Decimal(text)
+        if (self.minimum and value < Decimal(self.minimum)) or (self.maximum and value > Decimal(self.maximum)):
+            return None
+        return value
+
+    @property
+    def expected(self) -> Text:
+        """What it takes, for people: ``whole number, 1 to 100 %``."""
+        if self.choices:
+            listed = ", ".join(self.choices)
+            return Text(f"下列之一：{listed}", f"one of {listed}")
+        zh, en = {"integer": ("整数", "whole number"), "decimal": ("小数", "decimal"), "text": ("文字", "text")}[self.kind]
+        unit = f" {self.unit}" if self.unit else ""
+        if self.minimum and self.maximum:
+            return Text(f"{zh}，{self.minimum} 至 {self.maximum}{unit}", f"{en}, {self.minimum} to {self.maximum}{unit}")
+        if self.minimum:
+            return Text(f"{zh}，不小于 {self.minimum}{unit}", f"{en}, at least {self.minimum}{unit}")
+        return Text(f"{zh}{unit}", f"{en}{unit}")
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDeclaration:
+    """One rule as the code declares it.
+
+    Attributes:
+        rule: its name.
+        title: what it watches, for people.
+        version: the version that the defaults stand for; what is published counts from there.
+        parameters: every parameter that an operator reads.
+        codes: warning codes that name the rule.
+        operators: names of the operators that read it.
+        warm_up_s: how much recorded time before a back-test's beginning its operators need to be in the state that they
+            would have been in.
+        citation: where the rule comes from.
+        retirable: whether it may be retired. Pairing tickets is no judgement that can be left off.
+    """
+
+    rule: str
+    title: Text
+    version: int
+    parameters: tuple[Parameter, ...]
+    codes: tuple[str, ...]
+    operators: tuple[str, ...]
+    warm_up_s: int
+    citation: str = ""
+    retirable: bool = True
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        return {p.name: p.default for p in self.parameters}
+
+    def faults(self, parameters: Mapping[str, str]) -> Iterator[Fault]:
+        """What does not fit: names that are not declared, texts that are no value of their parameter."""
+        declared = {p.name: p for p in self.parameters}
+        for name, text in parameters.items():
+            parameter = declared.get(name)
+            if parameter is None:
+                known = ", ".join(declared)
+                yield Fault("rule-parameter-unknown", {"rule": self.rule, "name": name[:64], "known": known})
+            elif parameter.read(text) is None:
+                expected = parameter.expected
+                yield Fault(
+                    "rule-parameter-value",
+                    {
+                        "rule": self.rule, "name": name, "value": text[:64], "expected_zh": expected.zh,
+                        "expected_en": expected.en,
+                    },
+                )  # fmt: skip
