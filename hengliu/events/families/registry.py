@@ -63,6 +63,10 @@ class DeviceRegistered(Registered):
     """Whole digits of a totaliser, in the unit it is read in; it wraps at 10**digits. None: does not wrap."""
     belt_role: Literal["produced", "consumed", "transfer"] | None = labelled("皮带用途", "Belt role", None)
     chained: bool = labelled("链式签名", "Hash-chained", False)
+    calibrated_until: UtcTime | None = labelled("检定有效期至", "Verified until", None)
+    """Of a scale: the last instant at which its verification holds. None: no certificate is registered."""
+    watches: Identifier | None = labelled("所对准的设备", "Watches", None)
+    """Of a camera: the scale that it looks at. None: a gate, or a yard."""
 
 
 class VehicleRegistered(Registered):

@@ -1,11 +1,17 @@
 """Weighings: one crossing of a scale, and the ticket that two crossings make."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from hengliu.events import topics
 from hengliu.events.families.common import Commodity, Direction, Scoped, Use, UtcTime, labelled
 from hengliu.events.family import EventData, Family, Text, Writer
 from hengliu.events.quantities import DivisionCode, Identifier, Kilograms, Plate
+
+Curve = Annotated[list[Annotated[int, Field(strict=True, ge=-10_000, le=1_000_000)]], Field(min_length=2, max_length=240)]
+"""What an indicator showed while a vehicle drove on and stood, kilograms at equal intervals (``curve_interval_ms``): a minute
+at four a second."""
 
 
 class WeighingMeasured(EventData):
@@ -21,6 +27,8 @@ class WeighingMeasured(EventData):
     destination: DivisionCode | None = labelled("到达地", "Destination division", None)
     waybill: Identifier | None = labelled("运单号", "Waybill", None)
     zero_kg: int | None = labelled("空秤示值（千克）", "Idle reading before (kg)", None, ge=-1000, le=1000)
+    curve_kg: Curve | None = labelled("称重曲线（千克）", "Weight curve (kg)", None)
+    curve_interval_ms: int | None = labelled("曲线采样间隔（毫秒）", "Interval of the curve (ms)", None, ge=10, le=10_000)
 
 
 class WeighingRecorded(Scoped):
@@ -59,9 +67,10 @@ FAMILIES = (
         title=Text("过磅", "Weighing"),
         data=WeighingMeasured,
         topic=topics.WEIGHING,
-        routes={topics.BY_VEHICLE: "plate", topics.BY_DEVICE: "@source"},
+        routes={topics.BY_VEHICLE: "plate", topics.BY_DEVICE: "@source", topics.BY_SITE: "@site"},
         example_source="urn:dev:org:32473-wb-m01-1",
-        example_data={"plate": "蒙C12345", "mass_kg": 48_920, "axles": 6, "commodity": "raw", "use": "power"},
+        example_data={"plate": "蒙C12345", "mass_kg": 48_920, "axles": 6, "commodity": "raw", "use": "power", "zero_kg": 0,
+                      "curve_kg": [0, 6_940, 24_310, 48_700, 48_980, 48_900, 48_920, 48_920], "curve_interval_ms": 500},
     ),
     Family(
         type="weighing.recorded",
@@ -82,7 +91,7 @@ FAMILIES = (
         title=Text("车牌抓拍", "Plate capture"),
         data=PlateCaptured,
         topic=topics.WEIGHING,
-        routes={topics.BY_VEHICLE: "plate", topics.BY_DEVICE: "@source"},
+        routes={topics.BY_VEHICLE: "plate", topics.BY_DEVICE: "@source", topics.BY_SITE: "@site"},
         example_source="urn:dev:org:32473-cam-m01-1",
         example_data={"plate": "蒙C12345", "lane": "in-1", "direction": "in", "confidence_percent": 98},
     ),
