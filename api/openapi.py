@@ -412,10 +412,11 @@ def openapi_document(
         paths[path] = {"get": _document(operation, title, shape, media_type)}
     health = {
         "type": "object",
-        "required": ["status", "reasons"],
+        "required": ["status", "reasons", "warnings"],
         "properties": {
             "status": {"enum": ["ready", "not ready"]},
             "reasons": {"type": "array", "items": {"type": "object", "required": ["code"]}},
+            "warnings": {"type": "array", "items": {"type": "object", "required": ["code"]}},
         },
     }
     ready = _document("getReadyz", Text("各环节是否在推进", "Whether every stage makes progress"), health, "application/json")

@@ -11,6 +11,7 @@ from api.encode import json_response
 from api.problems import Problem, Refusal
 from api.progress import events_in_tables
 from hengliu.events.envelope import iso_ms
+from hengliu.intake.service import CLOCK_AHEAD_MS
 from hengliu.metrics import CONTENT_TYPE
 from hengliu.ports.log import LogError
 from hengliu.ports.warehouse import WarehouseError
@@ -24,11 +25,18 @@ async def get_healthz(request: Request) -> Response:
 
 
 async def get_readyz(request: Request) -> Response:
-    """Whether every stage commits what comes in; 503 with reasons when not."""
-    health = deps_of(request).monitor.health()
+    """Whether every stage commits what comes in; 503 with reasons when not.
+
+    A machine's clock that was set back is a warning and no reason: events are taken and processed, and a restart helps nothing.
+    """
+    deps = deps_of(request)
+    health = deps.monitor.health()
+    ahead = deps.intake.clock_ahead_ms
+    warnings = [{"code": "clock-set-back", "seconds": round(ahead / 1000, 1)}] if ahead >= CLOCK_AHEAD_MS else []
+    told = {"reasons": list(health.reasons), "warnings": warnings}
     if health.ready:
-        return json_response({"status": "ready", "reasons": []})
-    return json_response({"status": "not ready", "reasons": list(health.reasons)}, 503, Retry_After="5")
+        return json_response({"status": "ready", **told})
+    return json_response({"status": "not ready", **told}, 503, Retry_After="5")
 
 
 async def get_metrics(request: Request) -> Response:
@@ -40,6 +48,7 @@ async def get_metrics(request: Request) -> Response:
     meters.set("intake_queue_events", events)
     meters.set("intake_queue_bytes", size)
     meters.set("intake_reopened", counts.reopened)
+    meters.set("intake_clock_ahead_seconds", deps.intake.clock_ahead_ms / 1000)
     meters.set("quarantine_kept", counts.quarantined)
     meters.set("quarantine_over_quota", counts.unquarantined)
     return Response(meters.exposition(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)

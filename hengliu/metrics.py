@@ -70,6 +70,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("intake_queue_events", Kind.GAUGE, "events", Text("等待写入的事件", "Events waiting to be written")),
     Metric("intake_queue_bytes", Kind.GAUGE, "bytes", Text("等待写入的字节数", "Bytes waiting to be written")),
     Metric("intake_reopened", Kind.GAUGE, "sessions", Text("入口任务重开次数", "Times an intake task was opened anew")),
+    Metric(
+        "intake_clock_ahead_seconds",
+        Kind.GAUGE,
+        "s",
+        Text("接收时刻超前于机器时钟（时钟被拨回）", "Receive times ahead of the machine's clock, which was set back"),
+    ),
     Metric("quarantine_kept", Kind.GAUGE, "events", Text("已存入隔离区", "Refusals kept in quarantine since start")),
     Metric("quarantine_over_quota", Kind.GAUGE, "events", Text("超出配额未存", "Refusals beyond the quota, counted only")),
     Metric(

@@ -33,6 +33,7 @@ from hengliu.intake.dedup import DedupPolicy, Seen, Verdict
 from hengliu.intake.directory import Directory, Scope, Unscoped
 from hengliu.intake.guards import ALL_GUARDS, STEPS, Guards
 from hengliu.intake.parse import Accepted, ParsePolicy, Refusal, parse
+from hengliu.intake.received import ReceiveClock
 from hengliu.ledger.chain import Chains
 from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
@@ -74,6 +75,8 @@ GROUP = "intake"
 SOURCE = "/intake"
 _STATE = b"i\0"
 _NO_SCOPE = Scope()
+CLOCK_AHEAD_MS = 1_000
+"""Receive times this far ahead of the wall clock are told; less is what time services correct every day."""
 _SLICE = 100
 """Elements parsed before other coroutines get a turn: about 2 ms."""
 
@@ -243,6 +246,8 @@ class _Task:
         self._seen = Seen(intake.policy.dedup)
         self._chains = Chains()
         self._state = _State()
+        self._received = ReceiveClock()
+        self._told_ahead = False
         self._last_written: dict[str, int] = {}
         self._session: TaskSession | None = None
         self._retry_s = intake.policy.reopen_min_s
@@ -327,6 +332,7 @@ class _Task:
         restored = await self._session.restore()
         stored = restored.entries.get(_STATE)
         self._state = _State() if stored is None else msgspec.msgpack.decode(stored, type=_State)
+        self._received = ReceiveClock(self._state.received)
         self._seen = Seen(self._intake.policy.dedup)
         self._seen.restore(restored.entries)
         self._chains = Chains()
@@ -363,8 +369,25 @@ class _Task:
 
     def _now(self) -> int:
         """The receive time of what is written next."""
-        now = self._intake.clock.now_ms()
-        return max(now, self._state.received) if self._intake.guards.monotone_received else now
+        wall = self._intake.clock.now_ms()
+        now = self._received.now(wall)
+        ahead = self._received.ahead_ms
+        if ahead >= CLOCK_AHEAD_MS and not self._told_ahead:
+            self._told_ahead = True
+            logger.warning(
+                "intake-%d: the machine's clock is %.1f s behind the last receive time (it was set back, or had run ahead): "
+                "receive times go on at half speed until it has caught up",
+                self._partition,
+                ahead / 1000,
+            )
+        elif not ahead and self._told_ahead:
+            self._told_ahead = False
+            logger.warning("intake-%d: receive times follow the machine's clock again", self._partition)
+        return now if self._intake.guards.monotone_received else wall
+
+    @property
+    def ahead_ms(self) -> int:
+        return self._received.ahead_ms
 
     def _silent(self, now: int) -> list[str]:
         """Topics whose partition has been silent long enough, and whose clock would advance."""
@@ -618,6 +641,11 @@ class Intake:
     def open(self) -> bool:
         """Whether every task can be written just now."""
         return all(task.open.is_set() for task in self._tasks.values())
+
+    @property
+    def clock_ahead_ms(self) -> int:
+        """How far receive times are ahead of the machine's clock: 0, unless it was set back or had run ahead."""
+        return max((task.ahead_ms for task in self._tasks.values()), default=0)
 
     def count_unauthenticated(self) -> None:
         """A request without a valid token: counted, nothing kept."""

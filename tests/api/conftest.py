@@ -25,7 +25,7 @@ from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
 from hengliu.intake.service import Intake, IntakePolicy
 from hengliu.metrics import Meters
-from hengliu.ports.clock import SystemClock
+from hengliu.ports.clock import Clock, SystemClock
 from hengliu.registrations import RegistryCommands
 from hengliu.rights import ALL, PLATFORM, Role, TokenStore
 from infra.chdb_warehouse import ChdbWarehouse
@@ -76,9 +76,10 @@ async def running(
     *,
     intake_policy: IntakePolicy | None = None,
     catalog: Catalog | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Running]:
     """Everything, opened and closed in order. Devices of the demo's names are registered."""
-    catalog, clock, meters = catalog or Catalog(), SystemClock(), Meters()
+    catalog, clock, meters = catalog or Catalog(), clock or SystemClock(), Meters()
     limits = limits or ApiLimits()
     tokens = TokenStore(path / "tokens.json", clock)
     texts = {

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from api.health import Monitor
+from hengliu.events.envelope import encode_event
 from hengliu.metrics import Meters
+from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import Headers, Record, TopicKind, TopicPartition, TopicSpec
 from infra.local_log import LocalLog
+from tests.api.conftest import running
 
 TP = TopicPartition("weighing", 0)
+DATA = {"plate": "蒙C12345", "mass_kg": 48_920, "axles": 6, "commodity": "raw", "use": "power"}
 
 
 class Stage:
@@ -39,6 +43,33 @@ async def log(tmp_path: Path) -> AsyncIterator[LocalLog]:
 
 async def write(log: LocalLog) -> int:
     return await log.append("weighing", 0, [Record(b"k", b"{}", Headers(1, "x"))])
+
+
+class Wall(SystemClock):
+    """The machine's clock, set back by a test."""
+
+    back_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() - self.back_ms
+
+
+async def test_a_clock_that_was_set_back_is_a_warning_and_no_reason(tmp_path: Path) -> None:
+    clock = Wall()
+    async with running(tmp_path, clock=clock) as made:
+        clock.back_ms = 90_000
+        answer = await made.client.post(
+            "/v1/events",
+            content=encode_event("weighing.measured", "urn:dev:org:32473-wb-m01-1", "1", clock.now_ms(), DATA),
+            headers={**made.bearer("device"), "Content-Type": "application/cloudevents+json"},
+        )
+        assert answer.status_code == 200, answer.text
+        found = (await made.client.get("/readyz")).json()
+        assert [w["code"] for w in found["warnings"]] == ["clock-set-back"]
+        assert 80 < found["warnings"][0]["seconds"] <= 90
+        assert not any(r["code"] == "clock-set-back" for r in found["reasons"])
+        metrics = (await made.client.get("/metrics")).text
+        assert float(metrics.split("\nhengliu_intake_clock_ahead_seconds ")[1].split("\n")[0]) > 80
 
 
 async def test_not_ready_before_the_first_look(log: LocalLog) -> None:

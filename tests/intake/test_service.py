@@ -294,6 +294,25 @@ async def test_receive_times_never_go_back_and_never_fall_behind_a_tick(tmp_path
                 assert received == sorted(received)
 
 
+async def test_a_clock_set_back_holds_no_tick_back_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(tmp_path / "log", policy=IntakePolicy(tick_after_ms=100)) as city:
+        sources = [f"{SOURCE[:-1]}{n}" for n in range(1, 9)]
+        assert {partition_for(source.encode(), PARTITIONS) for source in sources} == set(range(PARTITIONS))
+        await city.intake.submit(DEVICE, [weighing(1, source) for source in sources])
+        city.clock.advance(-3_600_000)
+        await city.intake.submit(DEVICE, [weighing(2)])
+        assert city.intake.clock_ahead_ms == 3_600_000
+        done = city.intake.counts.ticks
+        for _ in range(6):  # at half speed: 200 ms of the wall for 100 ms of receive time
+            city.clock.advance(100)
+            await asyncio.sleep(0.12)
+        await wait_for_ticks(city, done + 2 * PARTITIONS * len(city.intake.canonical))
+        assert sum("half speed" in r.message for r in caplog.records) == PARTITIONS
+        city.clock.advance(3_600_000)
+        await eventually(lambda: sum("again" in r.message for r in caplog.records) == PARTITIONS)
+        assert city.intake.clock_ahead_ms == 0
+
+
 # ---- overload and failure --------------------------------------------------------------------------------------------
 
 
