@@ -255,8 +255,12 @@ class Platform:
 
         self._closers.append((name, end))
 
-    async def stop(self) -> None:
-        """Close in reverse order within the deadline. What is not committed by then was never acknowledged."""
+    async def stop(self) -> bool:
+        """Close in reverse order within the deadline; whether everything closed cleanly.
+
+        What is not committed by then was never acknowledged.
+        """
+        clean = True
         try:
             async with asyncio.timeout(STOP_DEADLINE_S):
                 for name, close in reversed(self._closers):
@@ -264,13 +268,16 @@ class Platform:
                         await close()
                     except Exception:
                         # Told, with its cause, and the rest is still closed: a log left open would keep its lock.
+                        clean = False
                         logger.exception("%s did not close cleanly", name)
         except TimeoutError:
+            clean = False
             logger.error("not everything closed within %.0f s; the rest is abandoned", STOP_DEADLINE_S)
         finally:
             self._closers.clear()
             if self.failed is not None and not self.failed.done():
                 self.failed.cancel()
+        return clean
 
     async def __aenter__(self) -> "Platform":
         await self.start()
@@ -281,7 +288,7 @@ class Platform:
 
 
 async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Platform], Awaitable[None]] | None = None) -> int:
-    """Run the roles until SIGTERM, SIGINT or a failure; returns the exit code."""
+    """Run the roles until SIGTERM, SIGINT or a failure; returns the exit code, 1 also when something did not close cleanly."""
     console = Console(stderr=True, highlight=False)
     if settings.one_process and roles != frozenset(Role):
         console.print(
@@ -295,6 +302,7 @@ async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Pla
         loop.add_signal_handler(number, stop.set)
     platform = Platform(settings, roles)
     await platform.start()
+    code = 0
     try:
         names = ", ".join(sorted(roles))
         console.print(f"衡流已就绪 / ready: {platform.url or names}")
@@ -308,8 +316,9 @@ async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Pla
         if platform.failed.done() and not platform.failed.cancelled():
             error = platform.failed.exception()
             console.print(f"[red]停止：{error}[/red] / stopping: {type(error).__name__}: {error}")
-            return 1
-        console.print("正在停止 / stopping")
-        return 0
+            code = 1
+        else:
+            console.print("正在停止 / stopping")
     finally:
-        await platform.stop()
+        clean = await platform.stop()
+    return code if clean else 1
