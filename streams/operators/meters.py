@@ -76,7 +76,8 @@ class Meters:
     """``meter.read`` to ``consumption.recorded``.
 
     Warnings: ``meter-replaced``, ``register-interleaved``, ``reading-implausible``, ``late-beyond-horizon``, and for devices
-    registered with ``silence_after_s`` also ``meter-gap``, cleared when a late reading fills the gap. A channel is a meter,
+    registered with ``silence_after_s`` also ``meter-gap``, cleared when a late reading fills the gap; time in which the platform
+    listened to nobody is not counted. A channel is a meter,
     quantity and flow at one site.
     """
 
@@ -117,7 +118,7 @@ class Meters:
             cause=batch.origins[row],
             estimated=data.quality == "estimated",
             span=Decimal(10) ** digits * FACTORS[data.unit, unit] if digits is not None else None,
-            watched=device is not None and device.silence_after_s is not None,
+            unheard=state.reference.unheard_ms if device is not None and device.silence_after_s is not None else None,
         )
         scratch.put(_REGISTERS, key, register)
         for item in out:

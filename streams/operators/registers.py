@@ -19,7 +19,7 @@ back-flow). Usually there is one. Rules, in words; ``observe`` applies them to e
   changes; it is counted as late and reported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -138,7 +138,7 @@ def observe(
     cause: str,
     estimated: bool = False,
     span: Decimal | None = None,
-    watched: bool = False,
+    unheard: Callable[[int, int], int] | None = None,
     tag: str = "",
 ) -> tuple[Register, Sequence[Step | Finding]]:
     """Take in one reading, in the order of receipt.
@@ -147,10 +147,10 @@ def observe(
         time: event time, ms.
         value: what the register shows.
         span: value at which the register wraps; None when it does not.
-        watched: whether a gap is a finding.
+        unheard: how much of a time (ms) nobody listened, so that no reading can be missed there; None: gaps are no findings.
         tag: given back with the interval that ends at this reading, whenever that is counted or taken back.
     """
-    work = _Work(register, policy, span, watched, known_at, cause)
+    work = _Work(register, policy, span, unheard, known_at, cause)
     work.observe(Reading(time, value, cause, register.serial + 1, estimated, tag=tag))
     return work.result(), work.out
 
@@ -159,11 +159,17 @@ class _Work:
     """One observation in progress."""
 
     def __init__(
-        self, register: Register, policy: RegisterPolicy, span: Decimal | None, watched: bool, known_at: int, cause: str
+        self,
+        register: Register,
+        policy: RegisterPolicy,
+        span: Decimal | None,
+        unheard: Callable[[int, int], int] | None,
+        known_at: int,
+        cause: str,
     ) -> None:
         self._policy = policy
         self._span = span
-        self._watched = watched
+        self._unheard = unheard
         self._known_at = known_at
         self._cause = cause
         self._tracks = {track.number: track for track in register.tracks}
@@ -374,7 +380,8 @@ class _Work:
         """Count the interval that ends at ``readings[at]``; returns that reading with the interval's number."""
         start, end = readings[at - 1], readings[at]
         usual = _usual(readings, self._policy.gap_known)
-        gap = usual is not None and end.time - start.time > self._policy.gap_factor * usual
+        longest = None if usual is None else self._policy.gap_factor * usual
+        gap = longest is not None and end.time - start.time > longest
         self._intervals += 1
         self.out.append(
             Step(
@@ -382,7 +389,9 @@ class _Work:
                 self._known_at, self._causes(start, end), tag=end.tag,
             )
         )  # fmt: skip
-        warned = gap and self._watched
+        warned = False
+        if gap and longest is not None and self._unheard is not None:
+            warned = end.time - start.time - self._unheard(start.time, end.time) > longest
         if warned:
             parameters = {"seconds": str((end.time - start.time) // 1000)}
             self.out.append(Finding("raised", "meter-gap", self._intervals, 0, start.time, parameters))

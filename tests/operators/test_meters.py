@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered
 from hengliu.reference.units import to_base
+from streams.kernel.reference import ClockResumed
 from streams.operators.meters import Meters
 from streams.operators.registers import Finding, Register, RegisterPolicy, Step, observe
-from tests.operators.laws import Input, Run, in_receive_order, run
-from tests.operators.strategies import BASE, HOUR
+from tests.operators.laws import Input, Run, check_laws, cuts, in_receive_order, run
+from tests.operators.strategies import BASE, HOUR, METER_REFERENCE, meter_readings
 
 SOURCE = "urn:x:wm-1"
 
@@ -151,6 +152,47 @@ def test_the_same_interval_again_with_another_value_corrects_the_first() -> None
     assert counted(found) == [(0, 0.5, "1.500000"), (0, 0.5, "-1.500000"), (0, 0.5, "1.750000")]
     first, back, _ = found.of("consumption.recorded")
     assert back.emit.corrects == first.id
+
+
+def stopped(start: float, end: float, partition: str = "registry/0") -> ClockResumed:
+    """The platform received nothing between two hours."""
+    since, until = (iso_ms(BASE + int(hour * HOUR)) for hour in (start, end))
+    return ClockResumed.model_validate({"partition": partition, "valid_from": since, "until": until})
+
+
+WATCHED = DeviceRegistered(device="wm-1", source=SOURCE, kind="meter", site="m01", silence_after_s=7_200)
+
+
+def test_a_stop_of_the_platform_is_nobody_s_gap() -> None:
+    """Every meter's next reading comes hours later: estimated, since it spans long, and no warning."""
+    inputs = [*readings(*range(0, 100, 10)), shown(21, "200")]
+    away = [stopped(9.2, 20.8), stopped(9.3, 20.5, "registry/1")]
+    found = metered(*inputs, registered=(WATCHED, *away))
+    assert codes(found) == []
+    assert [d["quality"] for d in found.data("consumption.recorded")][9] == "estimated"
+    assert codes(metered(*inputs, registered=(WATCHED,))) == [("raised", "meter-gap")]
+
+
+def test_a_gap_beyond_the_stop_is_still_one() -> None:
+    inputs = [*readings(*range(0, 100, 10)), shown(21, "200")]
+    short = metered(*inputs, registered=(WATCHED, stopped(9.5, 16)))
+    assert codes(short) == [("raised", "meter-gap")], "5.5 of 12 hours were listened to, and four usual ones are allowed"
+    assert codes(metered(*inputs, registered=(WATCHED, stopped(9.5, 17.5)))) == []
+    assert codes(metered(*inputs, registered=(WATCHED, stopped(-20, -2), stopped(30, 50)))) == [("raised", "meter-gap")]
+
+
+@settings(max_examples=40)
+@given(meter_readings(), st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), max_size=4), st.data())
+def test_the_laws_hold_with_stops(inputs: list[Input], stops: list[tuple[int, int]], data: st.DataObject) -> None:
+    away: list[ClockResumed] = []
+    end = -1
+    for start, length in sorted(stops):
+        if start > end:
+            end = start + length
+            away.append(stopped(start, end))
+    until = max((i.received for i in inputs), default=BASE) + 1
+    meters = Meters(RegisterPolicy(gap_known=1, gap_factor=2))
+    check_laws((meters,), inputs, until, (*METER_REFERENCE, *away), data.draw(cuts(len(inputs))))
 
 
 def test_a_gap_is_estimated_and_a_warning_only_where_silence_matters() -> None:
