@@ -76,9 +76,8 @@ class Meters:
     """``meter.read`` to ``consumption.recorded``.
 
     Warnings: ``meter-replaced``, ``register-interleaved``, ``reading-implausible``, ``late-beyond-horizon``, and for devices
-    registered with ``silence_after_s`` also ``meter-gap``, cleared when a late reading fills the gap; time in which the platform
-    listened to nobody is not counted. A channel is a meter,
-    quantity and flow at one site.
+    registered with ``silence_after_s`` also ``meter-gap``, cleared when a late reading fills the gap; time in which nobody
+    listened is not counted. A channel is a meter, quantity and flow at one site.
     """
 
     name: Final = "meters"

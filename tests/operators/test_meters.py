@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered
+from hengliu.events.family import EventData
 from hengliu.reference.units import to_base
 from streams.kernel.reference import ClockResumed
 from streams.operators.meters import Meters
@@ -44,7 +45,7 @@ def used(start: float, value: str, received: float, hours: float = 0.5) -> Input
     return Input("meter.read", BASE + int(received * HOUR), BASE, data, SOURCE, f"{start}-{value}-{received}")
 
 
-def metered(*inputs: Input, registered: Sequence[DeviceRegistered] = (), policy: RegisterPolicy | None = None) -> Run:
+def metered(*inputs: Input, registered: Sequence[EventData] = (), policy: RegisterPolicy | None = None) -> Run:
     ordered = in_receive_order(inputs)
     return run((Meters(policy),), ordered, ordered[-1].received, registered)
 
