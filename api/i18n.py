@@ -494,6 +494,45 @@ WARNINGS: Mapping[str, WarningWords] = {
             Text("{subject} 自 {since:time} 起的中断已补读", "The readings of {subject} missing from {since:time} have come"),
         ),
     ),
+    "sales-abnormal": WarningWords(
+        Text("销售量异常", "Abnormal sales"),
+        (
+            Text(
+                "{subject} 于 {day} 售出 {sold_kg:t} 吨，通常 {baseline_kg:t} 吨（{baseline_days} 天的中位数），"
+                "偏差 {deviation_percent}%，为离散度的 {score} 倍",
+                "{subject} sold {sold_kg:t} t on {day}, usually {baseline_kg:t} t (median of {baseline_days} days): "
+                "{deviation_percent} % off, {score} spreads",
+            ),
+            Text("{subject} 于 {day} 售出 {sold_kg:t} 吨", "{subject} sold {sold_kg:t} t on {day}"),
+        ),
+    ),
+    "price-abnormal": WarningWords(
+        Text("价格异常", "Abnormal price"),
+        (
+            Text(
+                "{subject} {commodity:commodity}报价 {price_fen_per_t:fen} 元/吨，同类 {peers} 家中位数 {peers_fen_per_t:fen} 元/吨"
+                "（偏差 {peers_percent}%），指数 {index_fen_per_t:fen} 元/吨（偏差 {index_percent}%）",
+                "{subject} quotes {price_fen_per_t:fen} CNY/t for {commodity:commodity}; the median of {peers} peers is "
+                "{peers_fen_per_t:fen} CNY/t ({peers_percent} % off), the index {index_fen_per_t:fen} CNY/t ({index_percent} % off)",
+            ),
+            Text(
+                "{subject} {commodity:commodity}报价 {price_fen_per_t:fen} 元/吨，同类 {peers} 家中位数 {peers_fen_per_t:fen} 元/吨"
+                "（偏差 {peers_percent}%）",
+                "{subject} quotes {price_fen_per_t:fen} CNY/t for {commodity:commodity}; the median of {peers} peers is "
+                "{peers_fen_per_t:fen} CNY/t ({peers_percent} % off)",
+            ),
+            Text(
+                "{subject} {commodity:commodity}报价 {price_fen_per_t:fen} 元/吨，指数 {index_fen_per_t:fen} 元/吨"
+                "（偏差 {index_percent}%）",
+                "{subject} quotes {price_fen_per_t:fen} CNY/t for {commodity:commodity}; the index is {index_fen_per_t:fen} CNY/t "
+                "({index_percent} % off)",
+            ),
+            Text(
+                "{subject} {commodity:commodity}报价 {price_fen_per_t:fen} 元/吨",
+                "{subject} quotes {price_fen_per_t:fen} CNY/t for {commodity:commodity}",
+            ),
+        ),
+    ),
 }
 """Warning code to its words. ``subject``, ``since`` and ``place`` (the name of its site) may stand beside
 the event's parameters. A test holds that every code that an operator raises stands here."""
@@ -582,6 +621,7 @@ _PLACES: Mapping[str, Callable[[object, str], str]] = {
     "t": lambda value, _: tonnes(_integer(value)),
     "count": lambda value, _: count(_integer(value)),
     "decimal": lambda value, _: decimal_text(Decimal(str(value))),
+    "fen": lambda value, _: decimal_text(Decimal(str(value)) / 100, 2),
     "time": lambda value, _: time_text(_as_time(value)),
     "seconds": lambda value, language: duration(_integer(value), language),
     "milliseconds": lambda value, language: duration(_integer(value) // 1000, language),

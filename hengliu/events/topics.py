@@ -19,6 +19,7 @@ BY_VEHICLE = "by-vehicle"
 BY_METER = "by-meter"
 BY_DEVICE = "by-device"
 BY_SITE = "by-site"
+BY_COMMODITY = "by-commodity"
 
 TICKET = "ticket"
 FLOW = "flow"
@@ -37,6 +38,7 @@ TOPICS: dict[str, TopicKind] = {
     BY_METER: EXCHANGE,
     BY_DEVICE: EXCHANGE,
     BY_SITE: EXCHANGE,
+    BY_COMMODITY: EXCHANGE,
     TICKET: DERIVED,
     FLOW: DERIVED,
     LOAD: DERIVED,

@@ -11,6 +11,8 @@ from streams.kernel.operator import Operator
 from streams.operators.flows import Flows
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.prices import Prices
+from streams.operators.sales import Sales
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.tickets import Tickets
@@ -32,4 +34,6 @@ GROUPS: tuple[Group, ...] = (
     Group("meter", (topics.BY_METER,), (Meters(),)),
     Group("device", (topics.BY_DEVICE,), (Silence(),)),
     Group("site", (topics.TICKET, topics.BY_SITE), (Stock(),)),
+    Group("enterprise", (topics.FLOW,), (Sales(),)),
+    Group("market", (topics.BY_COMMODITY,), (Prices(),)),
 )

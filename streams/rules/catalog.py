@@ -11,6 +11,8 @@ from hengliu.events.family import Text
 from hengliu.reference import mass_limits
 from hengliu.reference.rules import RuleDeclaration
 from streams.operators.overload import OverloadPolicy
+from streams.operators.prices import PricePolicy
+from streams.operators.sales import SalesPolicy
 from streams.operators.tickets import TicketPolicy
 from streams.rules.policy import RulePolicy, parameters_of
 
@@ -47,6 +49,10 @@ RULES: tuple[RuleDeclaration, ...] = (
          operators=("tickets",), warm_up_s=3 * _DAY_S, retirable=False),
     rule(OverloadPolicy(), "超限运输", "Overloaded vehicles", codes=("overload",),
          operators=("overload",), warm_up_s=3 * _DAY_S, citation=mass_limits.CITATION),
+    rule(SalesPolicy(), "销售量异常", "Abnormal sales volume", codes=("sales-abnormal",),
+         operators=("sales",), warm_up_s=71 * _DAY_S),
+    rule(PricePolicy(), "价格异常", "Abnormal price", codes=("price-abnormal",),
+         operators=("prices",), warm_up_s=31 * _DAY_S),
 )  # fmt: skip
 """One line a rule."""
 

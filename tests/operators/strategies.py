@@ -182,3 +182,54 @@ def stock_inputs(draw: st.DrawFn) -> list[Input]:
             data = {"belt": belt, "total_kg": totals[belt], "commodity": commodity}
             found.append(Input("belt.metered", received, time, data, f"urn:x:{belt}", f"b{number}"))
     return in_receive_order(found)
+
+
+SALES_REFERENCE: Sequence[EventData] = (
+    RulePublished(
+        rule="sales-volume",
+        version=2,
+        parameters={"recent_days": "3", "same_weekdays": "2", "min_baseline_t": "0", "settle_s": "3600"},
+    ),
+)
+
+
+@st.composite
+def sold(draw: st.DrawFn) -> list[Input]:
+    """Panes of two enterprises over some weeks: usual and odd days, gaps, late ones, old files loaded in one go."""
+    received = BASE
+    found: list[Input] = []
+    for number in range(draw(st.integers(0, 30))):
+        received += draw(st.sampled_from([0, 1_000, HOUR, 12 * HOUR, DAY, DAY, DAY, 3 * DAY]))
+        hour = received - received % HOUR - draw(st.sampled_from([0, 0, 0, HOUR, 2 * DAY, 16 * DAY, 400 * DAY]))
+        enterprise, division = draw(st.sampled_from([("m01", "150303"), ("m01", "150303"), ("m02", "150304")]))
+        data = {
+            "enterprise": enterprise, "site": enterprise, "division": division, "start": iso_ms(hour), "commodity": "raw",
+            "use": "power", "direction": draw(st.sampled_from(["out", "out", "out", "in"])), "tickets": 1,
+            "net_kg": draw(st.sampled_from([1_000_000, 1_010_000, 990_000, 1_000_000, 9_000_000, 10_000])),
+        }  # fmt: skip
+        known = received - draw(st.sampled_from([0, 0, 900]))
+        scope = (enterprise, enterprise, division)
+        found.append(Input("flow.summed", received, hour, data, "/streams/flows", f"p{number}", enterprise, scope, known))
+    return in_receive_order(found)
+
+
+@st.composite
+def quotes(draw: st.DrawFn) -> list[Input]:
+    """Quotes of some markets and an index: near and far, late, of two calorific values, without one, on two bases."""
+    received = BASE
+    found: list[Input] = []
+    for number in range(draw(st.integers(0, 24))):
+        received += draw(st.sampled_from([0, 1_000, HOUR, DAY, 9 * DAY]))
+        time = received - draw(st.sampled_from([0, 0, 0, HOUR, 2 * DAY]))
+        market = draw(st.sampled_from(["a", "b", "c", "d", "e"]))
+        price = draw(st.sampled_from([50_000, 51_000, 49_500, 62_500, 62_501, 57_500, 20_000, 0]))
+        data: dict[str, object] = {"commodity": "raw", "market": market, "price_fen_per_t": price}
+        if draw(st.booleans()):
+            data["heat_kcal_per_kg"] = draw(st.sampled_from([5_000, 5_500, 0]))
+        if draw(st.integers(0, 5)) == 0:
+            data["kind"] = "index"
+        if draw(st.integers(0, 8)) == 0:
+            data["basis"] = "delivered"
+        scope = (market, market, draw(st.sampled_from(["150302", "150303"])))
+        found.append(Input("price.quoted", received, time, data, f"urn:x:{market}", f"q{number}", "raw", scope))
+    return in_receive_order(found)

@@ -17,10 +17,17 @@ from streams.kernel.operator import Operator
 from streams.kernel.task import OperatorTask, Outputs
 from streams.operators.catalog import GROUPS
 from tests.operators.laws import Input, in_receive_order
-from tests.operators.strategies import BASE, DAY, HOUR, meter_readings, reports, stock_inputs, weighings
+from tests.operators.strategies import BASE, DAY, HOUR, meter_readings, quotes, reports, sold, stock_inputs, weighings
 
 CATALOG = Catalog()
-INPUTS = {"vehicle": weighings(), "meter": meter_readings(), "device": reports(), "site": stock_inputs()}
+INPUTS = {
+    "vehicle": weighings(),
+    "meter": meter_readings(),
+    "device": reports(),
+    "site": stock_inputs(),
+    "enterprise": sold(),
+    "market": quotes(),
+}
 
 
 def arrival(item: Input, offset: int) -> Arrival:

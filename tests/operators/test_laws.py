@@ -13,7 +13,9 @@ from streams.operators.catalog import GROUPS
 from streams.operators.flows import Flows
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.prices import PricePolicy, Prices
 from streams.operators.registers import RegisterPolicy
+from streams.operators.sales import Sales
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.tickets import Tickets
@@ -23,10 +25,13 @@ from tests.operators.strategies import (
     DAY,
     DEVICE_REFERENCE,
     METER_REFERENCE,
+    SALES_REFERENCE,
     STOCK_REFERENCE,
     WEIGHING_REFERENCE,
     meter_readings,
+    quotes,
     reports,
+    sold,
     stock_inputs,
     tickets,
     weighings,
@@ -49,6 +54,8 @@ CASES = {
     "meters": Case((Meters(),), meter_readings(), METER_REFERENCE),
     "meters keeping few": Case((Meters(RegisterPolicy(keep=4)),), meter_readings(), METER_REFERENCE),
     "silence": Case((Silence(),), reports(), DEVICE_REFERENCE),
+    "sales": Case((Sales(),), sold(), SALES_REFERENCE),
+    "prices": Case((Prices(PricePolicy(min_peers=2, index_raw=60_000)),), quotes()),
     "stock": Case((Stock(),), stock_inputs(), STOCK_REFERENCE),
     "vehicle": Case((Tickets(), Overload(), Flows()), weighings(), WEIGHING_REFERENCE),
 }

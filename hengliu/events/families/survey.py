@@ -35,6 +35,8 @@ class PriceQuoted(EventData):
     basis: Literal["ex-mine", "delivered", "futures-close"] = labelled("计价方式", "Basis", "ex-mine")
     tax_included: bool = labelled("含税", "Tax included", True)
     heat_kcal_per_kg: int | None = labelled("发热量（千卡/千克）", "Calorific value (kcal/kg)", None, ge=0, le=9000)
+    kind: Literal["quote", "index"] = labelled("报价类别", "Kind", "quote")
+    """``index``: not what anybody asks or pays, but what an index says of the market."""
 
 
 FAMILIES = (
@@ -63,6 +65,7 @@ FAMILIES = (
         title=Text("报价", "Price quote"),
         data=PriceQuoted,
         topic=topics.SURVEY,
+        routes={topics.BY_COMMODITY: "commodity"},
         example_source="urn:dev:org:32473-market-wh",
         example_data={"commodity": "raw", "market": "wuhai", "price_fen_per_t": 52_000, "heat_kcal_per_kg": 5000},
     ),
