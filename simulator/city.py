@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hengliu.events.envelope import iso_ms
+from simulator.irregular import PROFILES, Irregularities
 from simulator.plates import EXAMPLE_PLATE, PlateMaker
 from simulator.roads import E7, Node, Roads, degrees_text
 
@@ -25,7 +27,9 @@ __all__ = [
     "Site",
     "Size",
     "Truck",
+    "calibrated",
     "registry",
+    "vehicle",
 ]
 
 SOURCE_PREFIX = "urn:dev:org:32473-"
@@ -234,9 +238,14 @@ SIZES: Mapping[str, Size] = {
         future_clocks_per_day=2, breakdown_every_trips=25)),
     "demo": Size(8, 7, 3, 3, 1, 2, 1, 540, 600, 300, 60, 300, Rates()),
     "month": Size(4, 3, 1, 1, 1, 1, 1, 60, 7_200, 1_800, 600, 1_800, Rates()),
+    "measure": Size(4, 3, 1, 1, 1, 1, 1, 60, 600, 1_800, 300, 1_800, Rates(
+        overload_every_loads=60, repeat_every_visits=400, missing_tare_every_visits=400, duplicate_every_events=20_000,
+        conflicts_per_day=0.5, malformed_per_day=0.5, outages_per_day=0.7, silences_per_day=0.7, power_cuts_per_day=0.7,
+        future_clocks_per_day=0.3, breakdown_every_trips=60)),
 }  # fmt: skip
 """``tiny``: three sites for tests. ``demo``: 25 sites, about 180,000 events a day. ``month``: 12 sites, few enough events
-(about 14,000 a day) to load a month in minutes."""
+(about 14,000 a day) to load a month in minutes. ``measure``: 12 sites with positions every ten minutes, for a fortnight
+through every rule; what goes wrong on an ordinary day is rare in it, so that what is planted shows."""
 
 LIMITS_KG: Mapping[tuple[str, int], int] = {
     ("rigid", 2): 18_000, ("rigid", 3): 25_000, ("rigid", 4): 31_000,
@@ -275,10 +284,12 @@ class City:
     Args:
         seed: any integer.
         size: a key of ``SIZES``, or a ``Size``.
+        irregularities: a key of ``PROFILES``, or how often what is planted; nothing of it by default.
     """
 
-    def __init__(self, seed: int = 1, size: str | Size = "demo") -> None:
+    def __init__(self, seed: int = 1, size: str | Size = "demo", irregularities: str | Irregularities = "none") -> None:
         self.seed = seed
+        self.irregularities = PROFILES[irregularities] if isinstance(irregularities, str) else irregularities
         self.size_name = size if isinstance(size, str) else "custom"
         self.size = SIZES[size] if isinstance(size, str) else size
         self.roads = Roads()
@@ -555,13 +566,25 @@ def registry(city: City) -> list[tuple[str, dict[str, Any]]]:
             data["silence_after_s"] = d.silence_after_s
         rows.append(("device.registered", data))
     rows.append(("vehicle.registered", {"plate": EXAMPLE_PLATE, "kind": "combination", "axles": 6}))
-    rows.extend(
-            ("vehicle.registered", {"plate": truck.plate, "kind": truck.kind, "axles": truck.axles,
-                                    "single_drive_axle": truck.single_drive_axle, "tare_kg": truck.tare_kg,
-                                    "tare_usable": truck.tare_usable, "new_energy": truck.new_energy})
-            for truck in city.trucks
-        )  # fmt: skip
+    rows.extend(vehicle(truck) for truck in city.trucks)
     return rows
+
+
+def vehicle(truck: Truck, since_ms: int | None = None) -> tuple[str, dict[str, Any]]:
+    """The registration of a truck; ``since_ms``: valid from then on."""
+    since = {} if since_ms is None else {"valid_from": iso_ms(since_ms)}
+    return "vehicle.registered", {
+        "plate": truck.plate, "kind": truck.kind, "axles": truck.axles, "single_drive_axle": truck.single_drive_axle,
+        "tare_kg": truck.tare_kg, "tare_usable": truck.tare_usable, "new_energy": truck.new_energy, **since,
+    }  # fmt: skip
+
+
+def calibrated(device: Device, since_ms: int, until_ms: int) -> tuple[str, dict[str, Any]]:
+    """The registration of a road scale whose certificate runs out at an instant."""
+    return "device.registered", {
+        "device": device.id, "source": device.source, "kind": device.kind, "site": device.site,
+        "silence_after_s": device.silence_after_s, "calibrated_until": iso_ms(until_ms), "valid_from": iso_ms(since_ms),
+    }  # fmt: skip
 
 
 assert E7 == 10_000_000  # coordinates above are written in these units

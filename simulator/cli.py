@@ -16,6 +16,7 @@ from rich.text import Text as RichText
 
 from simulator.almanac import DAY_MS, HOUR_MS
 from simulator.city import SIZES, City
+from simulator.irregular import PROFILES
 from simulator.run import Feeder, FeedError, FeedReport, Progress, wall_ms
 
 __all__ = ["simulate"]
@@ -101,6 +102,9 @@ def simulate(
     ] = Path("var/demo.token"),
     seed: Annotated[int, typer.Option(help="Another seed is another city. The platform must have this city registered.")] = 1,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "demo",
+    irregularities: Annotated[
+        str, typer.Option(help=f"Plant fraud and faults, and honest doubles of them: one of {', '.join(PROFILES)}.")
+    ] = "none",
     start: Annotated[
         str | None, typer.Option(help="First instant of the city: ISO 8601 with offset, or now. Default: see --history-hours.")
     ] = None,
@@ -131,6 +135,8 @@ def simulate(
     """
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is none of {', '.join(SIZES)}", param_hint="--size")
+    if irregularities not in PROFILES:
+        raise typer.BadParameter(f"{irregularities!r} is none of {', '.join(PROFILES)}", param_hint="--irregularities")
     console = Console(stderr=True)
     try:
         token = token_file.read_text("utf-8").strip()
@@ -148,8 +154,8 @@ def simulate(
         live_from = min(live_from, until)
     try:
         with _shown(console) as show:
-            feeder = Feeder(City(seed, size), url, token, start=start_ms, until=until, speed=pace, live_from=live_from,
-                            position=state, batch=batch, in_flight=in_flight, progress=show)  # fmt: skip
+            feeder = Feeder(City(seed, size, irregularities), url, token, start=start_ms, until=until, speed=pace,
+                            live_from=live_from, position=state, batch=batch, in_flight=in_flight, progress=show)  # fmt: skip
             report = asyncio.run(_run(feeder, seconds))
     except (FeedError, ValueError) as error:
         console.print(f"[red]Stopped:[/] {error}")

@@ -12,11 +12,12 @@ from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simulator.almanac import HOUR_MS, day_start
 from simulator.city import Device
+from simulator.irregular import Planted
 
 __all__ = [
     "Balance",
@@ -165,19 +166,6 @@ class Supply:
     known_at: int
     until: int | None = None
     until_known: int | None = None
-
-
-@dataclass(slots=True)
-class Planted:
-    """An irregularity that the city planted. ``finding``: what is expected of it."""
-
-    kind: str
-    subject: str
-    site: str
-    start: int
-    end: int
-    finding: str
-    parameters: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

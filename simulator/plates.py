@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterable
 
 __all__ = ["EXAMPLE_PLATE", "PLATE_FORM", "PlateMaker"]
 
@@ -22,9 +23,9 @@ _OFFICES = ("蒙C", "蒙C", "蒙C", "蒙C", "蒙C", "蒙K", "蒙M", "宁B")
 class PlateMaker:
     """Draws plates that are well formed and all different."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, taken: Iterable[str] = ()) -> None:
         self._rng = rng
-        self._taken = {EXAMPLE_PLATE}
+        self._taken = {EXAMPLE_PLATE, *taken}
 
     def _new(self, draw: str) -> bool:
         if draw in self._taken:

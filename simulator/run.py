@@ -29,9 +29,9 @@ from simulator.world import ROUND_MS, World
 
 __all__ = ["FeedError", "FeedReport", "Feeder", "Progress", "feed", "wall_ms"]
 
-LOOKAHEAD_MS = 8 * HOUR_MS
-"""No event is written down longer than this before it leaves (a long drive and a breakdown; an outage), so bodies are encoded
-again from here when a run skips what was sent before."""
+LOOKAHEAD_MS = 22 * HOUR_MS
+"""No event is written down longer than this before it leaves (a long drive with a breakdown, or parked over night; an outage),
+so bodies are encoded again from here when a run skips what was sent before."""
 
 
 def wall_ms() -> int:
@@ -159,9 +159,10 @@ class Feeder:
         self._state: tuple[str, float, int, int | None] = ("history", time.monotonic(), 0, None)
         self._skip_to: int | None = None
         if position is not None and (known := _read_position(position)) is not None:
-            if (known["seed"], known["size"]) != (city.seed, city.size_name):
+            theirs = (known["seed"], known["size"], known.get("irregularities", "none"))
+            if theirs != (city.seed, city.size_name, city.irregularities.name):
                 raise ValueError(
-                    f"{position} belongs to the city seed={known['seed']} size={known['size']}; "
+                    f"{position} belongs to the city seed={known['seed']} size={known['size']} irregularities={theirs[2]}; "
                     f"run that one, or remove the file and use an empty platform"
                 )
             start, self._skip_to = known["start_ms"], known["sent_until_ms"]
@@ -375,7 +376,8 @@ def _write_position(path: Path, city: City, start_ms: int, sent_until_ms: int, e
     """Replaced as a whole; a machine that loses the last write only makes some events be sent again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    text = json.dumps({"version": 1, "seed": city.seed, "size": city.size_name, "start_ms": start_ms,
-                       "sent_until_ms": sent_until_ms, "events_this_run": events})  # fmt: skip
+    text = json.dumps({"version": 1, "seed": city.seed, "size": city.size_name,
+                       "irregularities": city.irregularities.name, "start_ms": start_ms, "sent_until_ms": sent_until_ms,
+                       "events_this_run": events})  # fmt: skip
     new.write_text(text, "utf-8")
     new.replace(path)

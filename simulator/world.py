@@ -10,7 +10,7 @@ has an error, a belt scale has an error, so book stock and yard drift apart unti
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from simulator.almanac import (
@@ -24,8 +24,10 @@ from simulator.almanac import (
     local_hour,
     works_percent,
 )
-from simulator.city import SCALE_STEP_KG, Belt, City, Device, Line, Meter, Rates, Site, Truck
-from simulator.ledger import Consumption, Ledger, Overload, Planted, StockMove, Supply, Ticket, TimeOut
+from simulator.city import SCALE_STEP_KG, Belt, City, Device, Line, Meter, Rates, Site, Truck, calibrated, vehicle
+from simulator.irregular import CONFUSED, MARKETS, Planted, as_text
+from simulator.ledger import Consumption, Ledger, Overload, StockMove, Supply, Ticket, TimeOut
+from simulator.plates import PlateMaker
 from simulator.roads import degrees_text
 from simulator.wire import Sent, envelope, event, fast_iso
 
@@ -75,7 +77,7 @@ class _Dev:
     """A device at work."""
 
     __slots__ = ("bias_ppm", "device", "free_at", "heads", "lane", "last", "offset_ms", "on_backup", "seq",
-                 "silent_from", "silent_until", "site", "started")  # fmt: skip
+                 "silent_from", "silent_until", "site", "spell", "started", "zero_kg")  # fmt: skip
 
     def __init__(self, device: Device, lane: int, site: "_Works | None", started: int, bias_ppm: int) -> None:
         self.device = device
@@ -90,6 +92,8 @@ class _Dev:
         self.on_backup: Supply | None = None
         self.silent_from = self.silent_until = 0
         self.last: tuple[str, str, int, dict[str, Any], int] | None = None
+        self.zero_kg = 0
+        self.spell: Planted | None = None
 
 
 class _Gauge:
@@ -106,6 +110,8 @@ class _Gauge:
         "prev_time",
         "prev_value",
         "register",
+        "surge",
+        "surge_until",
         "swap_at",
     )
 
@@ -118,6 +124,7 @@ class _Gauge:
         self.prev_time = 0
         self.gap_from = self.gap_until = 1 << 60
         self.swap_at = 1 << 60
+        self.surge, self.surge_until = 1, 0
         self.note = ""
 
 
@@ -158,13 +165,31 @@ class _Works:
         self.flush_at = 0
         self.offline_plates: set[str] = set()
         self.next_hold = 0
+        self.closed = False
+        self.dark_until = self.dark_count = 0
+
+
+class _Trip:
+    """What is irregular about a truck's present trip.
+
+    ``kind`` is empty while nothing is; a trip has one irregularity at most. ``plate`` and ``commodity`` are what is shown in
+    place of the true ones, ``seen`` what a camera reads in place of the plate.
+    """
+
+    __slots__ = ("commodity", "delay_ms", "diverted", "kind", "planted", "plate", "seen")
+
+    def __init__(self) -> None:
+        self.kind = self.plate = self.seen = self.commodity = self.diverted = ""
+        self.delay_ms = 0
+        self.planted: Planted | None = None
 
 
 class _Driver:
     """A truck at work."""
 
-    __slots__ = ("burn_kg", "commodity", "dev", "fuel_kg", "left", "left_at", "line", "load", "overload", "place", "repeat",
-                 "rng", "since", "tare_at", "tare_shown", "target", "truck", "waybill", "work")  # fmt: skip
+    __slots__ = ("ballast", "ballast_kg", "burn_kg", "commodity", "dev", "fuel_kg", "left", "left_at", "line", "load",
+                 "overload", "place", "repeat", "rng", "since", "tare_at", "tare_shown", "tares", "target", "trip", "truck",
+                 "waybill", "work")  # fmt: skip
 
     def __init__(self, truck: Truck, dev: _Dev, rng: random.Random) -> None:
         self.truck = truck
@@ -185,6 +210,10 @@ class _Driver:
         self.work: dict[int, bool] = {}
         self.left = ""
         self.left_at = 0
+        self.trip = _Trip()
+        self.tares = 0
+        self.ballast: Planted | None = None
+        self.ballast_kg = 0
 
     @property
     def empty_kg(self) -> int:
@@ -242,6 +271,18 @@ class World:
         self._missing = _Every(self.rates.missing_tare_every_visits, city.rng("missing"))
         self._duplicate = _Every(self.rates.duplicate_every_events, city.rng("duplicate"))
         self._breakdown = _Every(self.rates.breakdown_every_trips, city.rng("breakdown"))
+        self.irregular = city.irregularities
+        self._fraud = city.rng("irregular")
+        self._often = {
+            name: _Every(every, city.rng("irregular", name))
+            for name in self.irregular.__dataclass_fields__
+            if isinstance(every := getattr(self.irregular, name), int) and every and "_every_" in name
+        }
+        self._phantoms = PlateMaker(city.rng("irregular", "plates"), {t.plate for t in city.trucks})
+        self._boost: dict[str, int] = {}
+        self._boosted: Planted | None = None
+        self.registrations: list[tuple[int, str, dict[str, Any]]] = []
+        """(since, event type, data) of what people register while the city runs; whoever measures hands it on."""
         self._loads = 0
         self._prices = dict(PRICES_FEN)
         self.mined: dict[str, int] = {}
@@ -303,6 +344,9 @@ class World:
         self._at(t + STEP_MS, self._step, None)
         self._at(t, self._new_day, None)
         self._at(self._next_hour(t, 9), self._quote, None)
+        if self.irregular.any:
+            self._at(day_start(t) + DAY_MS, self._odd_day, None)
+            self._at(t, self._calibrate, None)
 
     def _hold_after(self, t: int, w: _Works) -> int:
         """05:30 local of the site's weekday, after ``t``."""
@@ -373,9 +417,31 @@ class World:
         self, kind: str, subject: str, dev: _Dev | None, start: int, end: int, finding: str, **parameters: object
     ) -> None:
         site = dev.site.site.id if dev is not None and dev.site is not None else ""
-        self.ledger.planted.append(
-            Planted(kind, subject, site, start, end, finding, {k: str(v) for k, v in parameters.items()})
+        self.ledger.planted.append(Planted(kind, subject, site, start, end, finding, as_text(parameters)))
+
+    def _fraudulent(
+        self,
+        kind: str,
+        code: str,
+        subject: str,
+        site: str,
+        start: int,
+        end: int,
+        *aliases: str,
+        near: bool = False,
+        **facts: object,
+    ) -> Planted:
+        """Write down an irregularity that calls for ``code`` (``near``: an honest double that must not call for it)."""
+        finding = f"no {code} warning" if near else f"{code} warning"
+        planted = Planted(
+            kind, subject, site, start, end, finding, as_text(facts), "" if near else code, code if near else "", aliases
         )
+        self.ledger.planted.append(planted)
+        return planted
+
+    def _now(self, name: str) -> bool:
+        every = self._often.get(name)
+        return every is not None and every.now()
 
     def _report(self, dev: _Dev, t: int, kind: str, state: str) -> int:
         return self._emit(dev, t, "device.reported", {"kind": kind, "state": state, "uptime_s": (t - dev.started) // 1000})
@@ -408,6 +474,8 @@ class World:
             return 1_000 * percent // 10_000
         kg = p.kg_per_h * percent * (STEP_MS // MINUTE_MS) // 600_000
         if not p.inputs:
+            if w.site.id in self._boost:
+                kg *= 3
             kg = max(0, min(kg, w.site.yard["raw"][1] - w.stock["raw"]))
             w.stock["raw"] += kg
             w.belts[0].carried += kg
@@ -460,7 +528,7 @@ class World:
         # base_per_h is for an hour, per_tonne for 1,000 kg; the remainder is carried, so that nothing is lost in rounding
         hundredths = m.base_per_h * 1_000 * (STEP_MS // MINUTE_MS) * w.rng.randint(95, 105) // 100 + m.per_tonne * kg * 60
         amount, gauge.carry = divmod(gauge.carry + hundredths, 60_000)
-        gauge.accrued += amount
+        gauge.accrued += amount * gauge.surge if t < gauge.surge_until else amount
         if t % m.every_ms:
             return
         if m.quirk == "back-flow" and local_hour(t) == 3:
@@ -552,6 +620,9 @@ class World:
 
     def _open_gate(self, t: int, w: _Works) -> None:
         w.hold = w.counting = False
+        self._let_in(t, w)
+
+    def _let_in(self, t: int, w: _Works) -> None:
         waiting, w.waiting = w.waiting, []
         for n, (handler, subject) in enumerate(waiting):
             self._at(t + n * 20_000, handler, subject)
@@ -564,6 +635,10 @@ class World:
             self.ledger.moves.append(StockMove(w.site.id, commodity, "survey", kg, t, at))
 
     def _quote(self, t: int, _: Any) -> None:
+        if self.irregular.any:
+            self._quote_markets(t)
+            self._at(t + DAY_MS, self._quote, None)
+            return
         for commodity in self._prices:
             self._prices[commodity] = self._prices[commodity] * self._odd.randint(985, 1_015) // 1_000
             data: dict[str, Any] = {"commodity": commodity, "market": "wuhai", "price_fen_per_t": self._prices[commodity]}
@@ -599,6 +674,9 @@ class World:
             return
         d.fuel_kg = d.rng.randint(-180, 180)
         d.overload = d.repeat = False
+        d.trip = _Trip()
+        if self.irregular.any:
+            self._load_ballast(t, d)
         d.target = d.truck.limit_kg - d.empty_kg - d.rng.randint(150, 1_800)
         line = self._choose(d)
         if line is None:
@@ -617,9 +695,9 @@ class World:
     def _choose(self, d: _Driver) -> Line | None:
         """Draw a delivery: near, from a full yard, to an empty one. None: nothing to carry or nowhere to put it."""
         best, total = None, 0.0
-        works, draw, target = self.works, d.rng.random, d.target + 10_000
+        works, draw, target, boost = self.works, d.rng.random, d.target + 10_000, self._boost
         for line in self.city.lines:
-            score = float(line.weight)
+            score = float(line.weight * boost.get(line.start, 1)) if boost else float(line.weight)
             start = works.get(line.start)
             if start is not None:
                 free = start.stock[line.commodity] - start.reserved[line.commodity]
@@ -654,6 +732,8 @@ class World:
             self._plant(
                 "breakdown", d.truck.plate, None, t + stop_at, t + stop_at + stop_ms, "none; the truck stands on the road"
             )
+        if d.trip.delay_ms:
+            stop_at, stop_ms, d.trip.delay_ms = moving // 2, d.trip.delay_ms, 0
         end = t + moving + stop_ms
         every = self.city.size.position_every_s * 1000
         ping = t + d.rng.randrange(every)
@@ -676,8 +756,14 @@ class World:
 
     def _capture(self, t: int, w: _Works, d: _Driver, direction: str) -> None:
         camera = w.cameras[0 if direction == "in" else -1]
-        self._emit(camera, t, "plate.captured", {"plate": d.truck.plate, "lane": f"{direction}-1", "direction": direction,
-                                                 "confidence_percent": 90 + d.rng.randrange(10)})  # fmt: skip
+        plate, confidence = d.trip.seen or d.trip.plate or d.truck.plate, 90 + d.rng.randrange(10)
+        if d.trip.kind == "cloned" and d.trip.planted is not None:
+            d.trip.planted.end = t
+        if self.irregular.any and not d.trip.kind:
+            plate, confidence = self._misread(t, camera, d, plate, confidence)
+        if plate:
+            self._emit(camera, t, "plate.captured", {"plate": plate, "lane": f"{direction}-1", "direction": direction,
+                                                     "confidence_percent": confidence})  # fmt: skip
 
     def _enter(self, t: int, w: _Works, d: _Driver, handler: Handler, crossing: Handler) -> bool:
         """Through the gate and into the queue of a scale; False: the gate is closed to this truck for now, and it waits.
@@ -685,7 +771,7 @@ class World:
         A truck that was here less than ``ROUND_MS`` ago waits: its visits must be told apart however they are received (and an
         empty weighing within ten minutes of the last one would be a repetition of it).
         """
-        if w.hold:
+        if w.hold or w.closed:
             w.waiting.append((handler, d))
             return False
         if d.left == w.site.id and t < d.left_at + ROUND_MS:
@@ -696,6 +782,8 @@ class World:
             # can be paired all the same, those of two visits cannot: the second visit waits.
             self._at(w.flush_at + ROUND_MS + d.rng.randint(MINUTE_MS, 5 * MINUTE_MS), handler, d)
             return False
+        if self.irregular.any:
+            self._at_gate(t, w, d)
         self._capture(t, w, d, "in")
         w.inside += 1
         self._queue_scale(t + d.rng.randint(30_000, 90_000), w, d, crossing)
@@ -715,23 +803,26 @@ class World:
 
     def _weigh(self, t: int, scale: _Dev, d: _Driver) -> tuple[int, int]:
         """What the scale shows, and when the reading leaves. The scale has an error in proportion and rounds to its step."""
-        true = d.empty_kg + d.load
+        true = d.empty_kg + (d.load or d.ballast_kg)
         shown = (
             (true * (1_000_000 + scale.bias_ppm) // 1_000_000 + d.rng.randint(-8, 8) + SCALE_STEP_KG // 2)
             // SCALE_STEP_KG
             * SCALE_STEP_KG
         )
-        data: dict[str, Any] = {"plate": d.truck.plate, "mass_kg": shown, "axles": d.truck.axles, "zero_kg": 0}
+        plate = d.trip.plate or d.truck.plate
+        data: dict[str, Any] = {"plate": plate, "mass_kg": shown, "axles": d.truck.axles, "zero_kg": 0}
+        if self.irregular.any:
+            shown = self._tamper(t, scale, d, data)
         if d.truck.trailer_plate is not None:
             data["trailer_plate"] = d.truck.trailer_plate
         if d.load:
             assert d.line is not None
-            data.update(commodity=d.commodity, use=d.line.use, origin=self._division(d.line.start),
+            data.update(commodity=d.trip.commodity or d.commodity, use=d.line.use, origin=self._division(d.line.start),
                         destination=self._division(d.line.end), waybill=d.waybill)  # fmt: skip
         at = self._emit(scale, t, "weighing.measured", data)
         assert scale.site is not None
         if t < scale.site.flush_at:
-            scale.site.offline_plates.add(d.truck.plate)
+            scale.site.offline_plates.add(plate)
         return shown, at
 
     def _division(self, place: str) -> str:
@@ -759,11 +850,11 @@ class World:
         assert d.line is not None
         self.ledger.tickets.append(
             Ticket(
-                enterprise=w.site.id, site=w.site.id, division=w.site.division, plate=d.truck.plate, direction=direction,
-                gross_kg=gross[0], gross_time=gross[1], tare_kg=tare[0], tare_time=tare[1],
-                tare_source="register" if tare[1] is None else "measured", axles=d.truck.axles, commodity=d.commodity,
-                use=d.line.use, origin=self._division(d.line.start), destination=self._division(d.line.end), waybill=d.waybill,
-                known_at=known_at,
+                enterprise=w.site.id, site=w.site.id, division=w.site.division, plate=d.trip.plate or d.truck.plate,
+                direction=direction, gross_kg=gross[0], gross_time=gross[1], tare_kg=tare[0], tare_time=tare[1],
+                tare_source="register" if tare[1] is None else "measured", axles=d.truck.axles,
+                commodity=d.trip.commodity or d.commodity, use=d.line.use, origin=self._division(d.line.start),
+                destination=self._division(d.line.end), waybill=d.waybill, known_at=known_at,
             )
         )  # fmt: skip
 
@@ -823,6 +914,11 @@ class World:
             d.waybill = f"yd{self._loads:07d}"
         else:
             self._capture(t, w, d, "out")
+            if self.irregular.any and not d.overload and not d.trip.kind and d.line.end in self.works:
+                self._mishap(t, w, d)
+        if d.trip.diverted:
+            self._drive(t, d, d.trip.diverted, self._arrive_elsewhere)
+            return
         self._drive(t, d, d.line.end, self._arrive_laden)
 
     # unloading: gross, then tare
@@ -860,6 +956,8 @@ class World:
             scale.free_at = max(scale.free_at, again)
             self._at(again, self._gross_before_unloading, (d, scale))
             return
+        if self.irregular.any and not d.repeat and not d.overload and self._weighed_again(t, w, d, scale, gross, at):
+            return
         # The tare fields carry the gross until the truck is weighed empty.
         d.tare_shown, d.tare_at = gross, t
         if self._may_stay_heavy(t, w, d) and self._missing.now():
@@ -875,7 +973,7 @@ class World:
         crossing does not say which way), not together with another irregularity, and not shortly before a survey, which would
         find the coal before the ticket is made."""
         one_way = w.site.kind in ("washing", "coking", "power", "chemical")
-        return one_way and w.next_hold - t > 26 * HOUR_MS and not d.overload and not d.repeat
+        return one_way and w.next_hold - t > 26 * HOUR_MS and not d.overload and not d.repeat and not d.trip.kind
 
     def _put_down(self, w: _Works, d: _Driver) -> None:
         w.inbound[d.commodity] -= d.target
@@ -894,6 +992,8 @@ class World:
         w = self.works[d.line.end]
         tare, at = self._weigh(t, scale, d)
         d.left, d.left_at = w.site.id, t
+        if d.trip.planted is not None:
+            d.trip.planted.end = max(d.trip.planted.end, t)
         self._ticket(w, d, "in", (d.tare_shown, d.tare_at), (tare, t), at)
         w.inside -= 1
         self._at(t + 90_000, self._leave_empty, (d, w))
@@ -1073,6 +1173,365 @@ class World:
 
     def _clock_set(self, _: int, camera: _Dev) -> None:
         camera.offset_ms = 0
+
+    # ---- fraud, faults and their honest doubles (``simulator.irregular``)
+
+    def _load_ballast(self, t: int, d: _Driver) -> None:
+        if d.ballast is not None:
+            if t >= d.ballast.end:
+                d.ballast, d.ballast_kg = None, 0
+        elif d.tares >= 12 and self._now("ballast_every_trips"):
+            d.ballast_kg = self._fraud.randrange(700, 1_600, SCALE_STEP_KG)
+            end = t + self._fraud.randint(20, 44) * HOUR_MS
+            d.ballast = self._fraudulent("ballast", "tare-drift", d.truck.plate, "", t, end, kg=d.ballast_kg)
+
+    def _at_gate(self, t: int, w: _Works, d: _Driver) -> None:
+        if all(s.silent_from <= t < s.silent_until for s in w.scales) and t >= w.dark_until:
+            w.dark_count += 1
+            if w.dark_count == 3:
+                since, until = max(s.silent_from for s in w.scales), min(s.silent_until for s in w.scales)
+                w.dark_until, w.dark_count = until, 0
+                self._fraudulent("dead-scales", "supply-cut", w.site.id, w.site.id, since, until)
+        else:
+            w.dark_count = 0
+        if not d.trip.kind and not d.overload and self._now("cloned_every_visits"):
+            d.trip.kind, d.trip.seen = "cloned", self._phantoms.ordinary()
+            d.trip.planted = self._fraudulent(
+                "cloned", "plate-mismatch", d.truck.plate, w.site.id, t, t, d.trip.seen, seen=d.trip.seen
+            )
+
+    def _misread(self, t: int, camera: _Dev, d: _Driver, plate: str, confidence: int) -> tuple[str, int]:
+        """What a camera makes of an honest plate; empty: it saw nothing."""
+        assert camera.site is not None
+        site = camera.site.site.id
+        if self._now("blind_every_captures"):
+            self._fraudulent("blind", "plate-mismatch", d.truck.plate, site, t, t, near=True)
+            return "", 0
+        places = [n for n, character in enumerate(plate) if n >= 2 and character in CONFUSED]
+        if places and self._now("slip_every_captures"):
+            n = self._fraud.choice(places)
+            read = plate[:n] + CONFUSED[plate[n]] + plate[n + 1 :]
+            self._fraudulent("slip", "plate-mismatch", d.truck.plate, site, t, t, read, near=True, read=read)
+            return read, self._fraud.randint(42, 68)
+        return plate, confidence
+
+    def _tamper(self, t: int, scale: _Dev, d: _Driver, data: dict[str, Any]) -> int:
+        """What the indicator shows in the end, with the curve that led there. Changes ``data``."""
+        assert scale.site is not None
+        assert d.line is not None
+        plate, shown, step, climb = data["plate"], data["mass_kg"] + scale.zero_kg, 0, 0
+        data["zero_kg"] = scale.zero_kg
+        if scale.spell is not None:
+            scale.spell.aliases += (plate,)
+        if d.load == 0:
+            d.tares += 1
+        honest = not d.trip.kind and not d.overload and not d.repeat
+        half_outside = d.line.start not in self.works or d.line.end not in self.works
+        if d.load and honest and half_outside and self._now("chip_every_weighings"):
+            d.trip.kind, step = "chip", -self._fraud.randrange(800, 2_400, SCALE_STEP_KG)
+            self._fraudulent("chip", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, kg=step)
+        elif self._now("step_off_every_weighings"):
+            climb = self._fraud.randint(70, 100)
+            self._fraudulent("step-off", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, near=True,
+                             kg=climb)  # fmt: skip
+        shown += step
+        data["mass_kg"] = shown
+        if self.irregular.curves:
+            data["curve_kg"], data["curve_interval_ms"] = self._curve(shown, step, climb, d.truck.axles), 500
+        return int(shown)
+
+    def _curve(self, shown: int, step: int, climb: int, axles: int) -> list[int]:
+        """Half-second samples: axle by axle onto the scale, the springs settle, then the truck stands for ten seconds. ``step``
+        is added from the sixth second of standing on; the driver's ``climb`` kilograms leave in the third."""
+        noise = self._fraud.randint
+        before = shown - step
+        curve = [before * n // axles // 10 * 10 for n in range(1, axles) for _ in range(2)]
+        curve += [before + before * swing // 1_000 for swing in (-30, 22, -14, 8, -4, 2)]
+        for n in range(20):
+            standing = (shown if n >= 12 else before) + (climb if n < 6 else 0)
+            curve.append(standing + noise(-10, 10))
+        return [max(0, kg) for kg in curve]
+
+    def _mishap(self, t: int, w: _Works, d: _Driver) -> None:
+        """What becomes of a load between two works of the city."""
+        assert d.line is not None
+        trip, end, plate, fraud = d.trip, self.works[d.line.end], d.truck.plate, self._fraud
+        names = (d.waybill, end.site.id)
+        if self._now("theft_every_trips"):
+            trip.kind, taken = "theft", fraud.randint(1_500, 4_000)
+            d.load -= taken
+            self.exported[d.commodity] = self.exported.get(d.commodity, 0) + taken
+            trip.planted = self._fraudulent("theft", "shipment-quantity", plate, w.site.id, t, t, *names, kg=taken)
+        elif self._now("relabel_every_trips") and (others := [c for c in end.site.yard if c != d.commodity]):
+            trip.kind, trip.commodity = "relabelled", fraud.choice(others)
+            trip.planted = self._fraudulent(
+                "relabelled", "shipment-commodity", plate, w.site.id, t, t, *names, shown=trip.commodity
+            )
+        elif self._now("reload_every_trips"):
+            trip.kind, trip.plate = "reloaded", self._phantoms.ordinary()
+            trip.planted = self._fraudulent("reloaded", "shipment-plate", plate, w.site.id, t, t, *names, trip.plate)
+        elif self._now("parked_every_trips"):
+            trip.kind, trip.delay_ms = "parked", fraud.randint(14, 18) * HOUR_MS
+            trip.planted = self._fraudulent("parked", "shipment-late", plate, w.site.id, t, t, *names)
+        elif self._now("diverted_every_trips"):
+            trip.kind, trip.diverted = "diverted", "640205"
+            end.inbound[d.commodity] -= d.target
+            self._fraudulent("diverted", "shipment-missing", plate, w.site.id, t, t + 2 * DAY_MS, *names)
+        elif self._now("detour_every_trips"):
+            trip.kind, trip.delay_ms = "detour", fraud.randint(35, 90) * MINUTE_MS
+            trip.planted = self._fraudulent("detour", "shipment-late", plate, w.site.id, t, t, *names, near=True)
+        elif self._now("moisture_every_trips"):
+            trip.kind, dried = "moisture", d.load * fraud.randint(10, 30) // 10_000
+            d.load -= dried
+            self.consumed[d.commodity] = self.consumed.get(d.commodity, 0) + dried
+            self.lost += dried
+            trip.planted = self._fraudulent(
+                "moisture", "shipment-quantity", plate, w.site.id, t, t, *names, near=True, kg=dried
+            )
+
+    def _arrive_elsewhere(self, t: int, d: _Driver) -> None:
+        self._at(t + d.rng.randint(20, 45) * MINUTE_MS, self._unloaded_outside, d)
+
+    def _weighed_again(self, t: int, w: _Works, d: _Driver, scale: _Dev, gross: int, at: int) -> bool:
+        """Irregularities of an unloading; True: the truck is not unloaded now but weighed a second time."""
+        trip, plate, site = d.trip, d.truck.plate, w.site.id
+        if trip.kind:
+            return False
+        if w.site.kind in ("power", "chemical") and w.next_hold - t > 26 * HOUR_MS and self._now("reweigh_every_unloads"):
+            # These works only receive: no other crossing of the truck can be taken for the tare of the first slip.
+            trip.kind, due = "reweighed", t + Ledger.TIME_OUT_MS
+            again = t + self._fraud.randint(14, 22) * MINUTE_MS
+            trip.planted = self._fraudulent("reweighed", "repeated-weighing", plate, site, t, again, scale.device.source)
+            self.ledger.time_outs.append(TimeOut(plate, site, t, due, gross, d.truck.tare_usable, at))
+            if d.truck.tare_usable:
+                self._ticket(w, d, "in", (gross, t), (d.truck.tare_kg, None), due)
+            self._at(again, self._back_on_scale, (d, w))
+            return True
+        if self._now("reset_every_unloads"):
+            d.repeat, trip.kind = True, "reset"
+            again = t + self._fraud.randint(2 * MINUTE_MS, 5 * MINUTE_MS)
+            scale.free_at = max(scale.free_at, again)
+            self._at(t + 30_000, self._restart, scale)
+            self._at(again, self._gross_before_unloading, (d, scale))
+            self._fraudulent("reset", "repeated-weighing", plate, site, t, again, scale.device.source, near=True)
+            return True
+        if self._now("elsewhere_every_unloads"):
+            trip.kind = "elsewhere"
+            far = max(self.city.roads.nodes.values(), key=lambda n: abs(n.latitude_e7 - w.site.latitude_e7))
+            self._fraudulent("elsewhere", "position-contradiction", plate, site, t, t + 6 * MINUTE_MS, d.dev.device.source)
+            for minute in (0, 3, 6):
+                self._at(t + minute * MINUTE_MS, self._fix, (d, far.latitude_e7, far.longitude_e7, "wgs84"))
+        elif self._now("datum_every_unloads"):
+            trip.kind = "datum"
+            self._fraudulent("datum", "position-contradiction", plate, site, t, t, d.dev.device.source, near=True)
+            self._fix(t, (d, w.site.latitude_e7 + 12_000, w.site.longitude_e7 + 58_000, "gcj02"))
+        return False
+
+    def _back_on_scale(self, t: int, who: tuple[_Driver, _Works]) -> None:
+        self._queue_scale(t, who[1], who[0], self._gross_before_unloading)
+
+    def _restart(self, t: int, scale: _Dev) -> None:
+        scale.started = t
+        self._report(scale, t, "heartbeat", "ok")
+
+    def _fix(self, t: int, what: tuple[_Driver, int, int, str]) -> None:
+        d, latitude, longitude, datum = what
+        self._emit(
+            d.dev, t, "vehicle.located",
+            {"plate": d.truck.plate, "latitude": degrees_text(latitude), "longitude": degrees_text(longitude), "datum": datum,
+             "speed_kmh": "0.00", "heading_degrees": 0, "laden": d.load > 0},
+        )  # fmt: skip
+
+    def _quote_markets(self, t: int) -> None:
+        """Every market quotes every commodity: the common price of the day, and what it usually is above or below."""
+        fraud, i = self._fraud, self.irregular
+        move = 1_000
+        if fraud.random() < i.market_move_per_day:
+            move = fraud.choice((850, 1_150))
+            self._fraudulent("market-move", "price-abnormal", "", "", t, t, *MARKETS, *self._prices, near=True, per_mille=move)
+        off = {(fraud.choice(MARKETS), fraud.choice(list(self._prices))) for _ in range(self._count(i.off_price_per_day))}
+        for commodity in self._prices:
+            self._prices[commodity] = self._prices[commodity] * fraud.randint(988, 1_012) * move // 1_000_000
+            for n, market in enumerate(MARKETS):
+                price = self._prices[commodity] * (985 + 5 * n) * fraud.randint(995, 1_005) // 1_000_000
+                if (market, commodity) in off:
+                    price = price * fraud.choice((fraud.randint(670, 780), fraud.randint(1_220, 1_330))) // 1_000
+                    self._fraudulent("off-price", "price-abnormal", market, "", t, t, commodity, fen=price)
+                data = {"commodity": commodity, "market": market, "price_fen_per_t": price}
+                self._emit(self._market, t, "price.quoted", data)
+
+    def _count(self, mean: float) -> int:
+        return int(mean) + (self._fraud.random() < mean - int(mean))
+
+    def _odd_day(self, t: int, _: Any) -> None:
+        """Draw what is irregular on a day that begins; some of it by the whole day, the rest at some instant of it."""
+        self._end_rush(t)
+        i = self.irregular
+        for mean, handler in (
+            (i.body_per_day, self._new_body),
+            (i.unzeroed_per_day, self._unzero),
+            (i.snow_per_day, self._snow),
+            (i.unplugged_per_day, self._unplug),
+            (i.closed_per_day, self._close_works),
+            (i.surge_per_day, self._surge),
+        ):
+            for _n in range(self._count(mean)):
+                self._at(t + self._fraud.randrange(20 * HOUR_MS) // HOUR_MS * HOUR_MS, handler, None)
+        mines = [w for w in self.works.values() if w.site.kind == "mine"]
+        if t >= self.start_ms + 3 * DAY_MS and mines and self._count(i.rush_per_day):
+            w = self._fraud.choice(mines)
+            self._boost[w.site.id] = 30
+            self._boosted = Planted(
+                "rush", w.site.id, w.site.id, t, t + DAY_MS, "sales-abnormal warning", code="sales-abnormal"
+            )
+        self._at(t + DAY_MS, self._odd_day, None)
+
+    def _end_rush(self, t: int) -> None:
+        """A rush counts as one if the day's sales came to at least the double of the days before."""
+        if self._boosted is None:
+            return
+        sold = [0] * 8
+        for ticket in self.ledger.tickets:
+            age = (t - 1 - ticket.gross_time) // DAY_MS
+            if ticket.site == self._boosted.site and ticket.direction == "out" and 0 <= age < 8:
+                sold[age] += ticket.net_kg
+        usual = sorted(kg for kg in sold[1:] if kg)
+        if usual and sold[0] >= 2 * usual[len(usual) // 2]:
+            self._boosted.parameters.update(as_text({"sold_kg": sold[0], "usual_kg": usual[len(usual) // 2]}))
+            self.ledger.planted.append(self._boosted)
+        self._boost.clear()
+        self._boosted = None
+
+    def _new_body(self, t: int, _: Any) -> None:
+        d = self._fraud.choice(self.drivers)
+        if d.ballast is not None:
+            return
+        more = self._fraud.randrange(600, 1_200, SCALE_STEP_KG)
+        d.truck = replace(d.truck, tare_kg=d.truck.tare_kg + more)
+        t = (t // HOUR_MS) * HOUR_MS
+        self.registrations.append((t, *vehicle(d.truck, t)))
+        self._fraudulent("new-body", "tare-drift", d.truck.plate, "", t, t + 4 * DAY_MS, near=True, kg=more)
+
+    def _calibrate(self, t: int, _: Any) -> None:
+        """Every scale has a certificate; of some it runs out within the first fortnight or so."""
+        scales = [s for w in self.works.values() for s in w.scales]
+        odd = self._fraud.sample(scales, min(len(scales), self.irregular.lapsed_scales + self.irregular.renewed_scales))
+        for n, scale in enumerate(odd):
+            runs_out = t + self._fraud.randint(40, 300) * HOUR_MS
+            lapsed = n < self.irregular.lapsed_scales
+            renewed = runs_out + (self._fraud.randint(24, 48) if lapsed else -24) * HOUR_MS
+            self.registrations.append((t, *calibrated(scale.device, t, runs_out)))
+            self._at(renewed, self._renew, scale)
+            self._fraudulent("lapsed" if lapsed else "renewed", "scale-not-calibrated", scale.device.source,
+                             scale.device.site, runs_out, max(renewed, runs_out), scale.device.id, near=not lapsed)  # fmt: skip
+        for scale in scales:
+            if scale not in odd:
+                self.registrations.append((t, *calibrated(scale.device, t, t + 300 * DAY_MS)))
+
+    def _renew(self, t: int, scale: _Dev) -> None:
+        self.registrations.append((t, *calibrated(scale.device, t, t + 365 * DAY_MS)))
+
+    def _unzero(self, t: int, _: Any) -> None:
+        self._off_zero(t, self._fraud.choice((-1, 1)) * self._fraud.randrange(80, 300, SCALE_STEP_KG), near=False)
+
+    def _snow(self, t: int, _: Any) -> None:
+        self._off_zero(t, self._fraud.choice((20, 40)), near=True)
+
+    def _off_zero(self, t: int, kg: int, *, near: bool) -> None:
+        scale = self._fraud.choice([s for w in self.works.values() for s in w.scales])
+        if scale.zero_kg:
+            return
+        scale.zero_kg, end = kg, t + self._fraud.randint(2, 8) * HOUR_MS
+        scale.spell = self._fraudulent("snow" if near else "unzeroed", "idle-not-zero", scale.device.source, scale.device.site,
+                                       t, end, scale.device.id, near=near, kg=kg)  # fmt: skip
+        self._at(end, self._zeroed, scale)
+
+    def _zeroed(self, _: int, scale: _Dev) -> None:
+        scale.zero_kg, scale.spell = 0, None
+
+    def _awake(self, t: int) -> list[_Works]:
+        """Works whose networks, scales and supplies are all as they should be."""
+        return [
+            w for w in self.works.values()
+            if w.flush_at < t and not w.hold and not w.closed and w.scales[0].on_backup is None
+            and all(s.silent_until < t for s in w.scales)
+        ]  # fmt: skip
+
+    def _all_dead(self, t: int, w: _Works, until: int) -> int:
+        """Every scale of a works is dead from when it is free until then. Returns since when all are."""
+        for scale in w.scales:
+            scale.silent_from = max(t, scale.free_at)
+            scale.silent_until = scale.free_at = max(until, scale.silent_from)
+        return max(s.silent_from for s in w.scales)
+
+    def _unplug(self, t: int, _: Any) -> None:
+        """The scales go off; while trucks queue for them, others drive in and out past them with coal that no ticket shows."""
+        awake = self._awake(t)
+        if not awake:
+            return
+        w = self._fraud.choice(awake)
+        until = t + self._fraud.randint(120, 240) * MINUTE_MS
+        since = self._all_dead(t, w, until)
+        w.dark_until = until
+        dev = w.scales[0]
+        if self._fraud.random() < 0.5:
+            at = self._report(dev, since, "power", "lost")
+            dev.on_backup = Supply(dev.device.id, dev.device.source, w.site.id, "power", "lost", since, at)
+            self.ledger.supplies.append(dev.on_backup)
+            self._at(until + 1_000, self._power_back, dev)
+        for _n in range(self._fraud.randint(6, 14)):
+            self._at(since + self._fraud.randint(8 * MINUTE_MS, until - since - 40 * MINUTE_MS), self._smuggle, w)
+        self._fraudulent("unplugged", "supply-cut", w.site.id, w.site.id, since, until, *(s.device.source for s in w.scales))
+
+    def _smuggle(self, t: int, w: _Works) -> None:
+        plate = self._phantoms.ordinary()
+        self._seen_at_gate(t, w, plate, "in")
+        self._at(t + self._fraud.randint(12, 30) * MINUTE_MS, self._smuggled, (w, plate))
+
+    def _smuggled(self, t: int, what: tuple[_Works, str]) -> None:
+        w, plate = what
+        self._seen_at_gate(t, w, plate, "out")
+        commodity = max(w.stock, key=lambda c: w.stock[c] - w.reserved[c])
+        taken = max(0, min(30_000, w.stock[commodity] - w.reserved[commodity]))
+        w.stock[commodity] -= taken
+        self.exported[commodity] = self.exported.get(commodity, 0) + taken
+
+    def _seen_at_gate(self, t: int, w: _Works, plate: str, direction: str) -> None:
+        camera = w.cameras[0 if direction == "in" else -1]
+        data = {"plate": plate, "lane": f"{direction}-1", "direction": direction, "confidence_percent": 95}
+        self._emit(camera, t, "plate.captured", data)
+
+    def _close_works(self, t: int, _: Any) -> None:
+        """The gate is closed; when the last truck has left, everything is switched off for some hours."""
+        if awake := self._awake(t):
+            w = self._fraud.choice(awake)
+            w.closed = True
+            self._at(t + MINUTE_MS, self._switch_off, (w, t + 3 * HOUR_MS))
+
+    def _switch_off(self, t: int, what: tuple[_Works, int]) -> None:
+        w, latest = what
+        if t > latest or w.hold:
+            self._reopen(t, w)
+        elif w.inside:
+            self._at(t + MINUTE_MS, self._switch_off, what)
+        else:
+            until = t + self._fraud.randint(120, 200) * MINUTE_MS
+            self._all_dead(t + 3 * MINUTE_MS, w, until)
+            self._fraudulent("closed", "supply-cut", w.site.id, w.site.id, t, until,
+                             *(s.device.source for s in w.scales), near=True)  # fmt: skip
+            self._at(until + 2 * MINUTE_MS, self._reopen, w)
+
+    def _reopen(self, t: int, w: _Works) -> None:
+        w.closed = False
+        if not w.hold:
+            self._let_in(t, w)
+
+    def _surge(self, t: int, _: Any) -> None:
+        gauges = [g for w in self.works.values() for g in w.gauges if not g.meter.quirk and g.surge_until < t]
+        gauge = self._fraud.choice(gauges)
+        gauge.surge, gauge.surge_until = self._fraud.randint(3, 6), t + self._fraud.randint(3, 7) * HOUR_MS
+        self._fraudulent("surge", "series-anomaly", gauge.meter.device.id, gauge.meter.device.site, t, gauge.surge_until,
+                         gauge.meter.device.source, times=gauge.surge)  # fmt: skip
 
     # ---- truth
 

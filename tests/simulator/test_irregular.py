@@ -1,0 +1,147 @@
+"""Planted fraud and its honest doubles: all of it happens, none breaks the city, and the ledger still says what is shown."""
+
+import json
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from simulator.almanac import DAY_MS, HOUR_MS, MINUTE_MS
+from simulator.city import City, registry
+from simulator.irregular import CONFUSED, PROFILES, Irregularities
+from simulator.wire import Sent
+from simulator.world import World
+from streams.operators.overload import Overload
+from streams.operators.tickets import Tickets
+from tests.simulator.recount import Desk, parse_time
+from tests.simulator.test_operators_agree import Row, reference_of, run_operators
+from tests.simulator.test_world import SMALL, START, balanced
+
+DAYS = 6
+CODES = {
+    "plate-mismatch", "repeated-weighing", "tare-drift", "weight-curve-step", "idle-not-zero", "scale-not-calibrated",
+    "shipment-quantity", "shipment-commodity", "shipment-plate", "shipment-late", "shipment-missing", "position-contradiction",
+    "sales-abnormal", "price-abnormal", "supply-cut", "series-anomaly",
+}  # fmt: skip
+"""What the city plants; each has a double, but for those that nothing honest resembles."""
+
+
+@cache
+def run(seed: int = 3) -> tuple[World, tuple[Sent, ...]]:
+    world = World(City(seed, SMALL, "all"), START)
+    sent: list[Sent] = []
+    for hour in range(1, DAYS * 24 + 1):
+        sent += world.advance(START + hour * HOUR_MS)
+        if hour % 8 == 0:
+            balanced(world.truth())
+    return world, tuple(sent)
+
+
+def test_every_code_is_planted_and_most_have_a_double_that_must_not_warn() -> None:
+    planted = run()[0].ledger.planted
+    assert {p.code for p in planted if p.code} == CODES
+    assert {p.near for p in planted if p.near} == CODES - {
+        "shipment-commodity", "shipment-plate", "shipment-missing", "sales-abnormal", "series-anomaly",
+    }  # fmt: skip
+    for p in planted:
+        assert p.start <= p.end
+        assert not (p.code and p.near)
+        assert p.code in p.finding
+        assert p.near in p.finding
+
+
+def test_mass_is_conserved_and_the_families_take_what_is_sent() -> None:
+    world, sent = run()
+    balanced(world.truth())
+    assert min(min(w.stock.values()) for w in world.works.values()) >= 0
+    some = sent[: len(sent) // 4]
+    assert Desk().answer_all(some) == [s.expect for s in some]
+
+
+def test_the_same_bytes_however_the_run_is_cut() -> None:
+    _, whole = run()
+    other = World(City(3, SMALL, "all"), START)
+    parts = [s for day in range(1, DAYS + 1) for s in other.advance(START + day * DAY_MS)]
+    assert parts == list(whole)
+
+
+def test_an_ordinary_city_has_none_of_it() -> None:
+    assert not PROFILES["none"].any
+    assert not Irregularities().any
+    assert all(p.any for name, p in PROFILES.items() if name != "none")
+    world = World(City(3, SMALL), START)
+    for s in world.advance(START + 30 * HOUR_MS):
+        assert b"curve_kg" not in s.body
+    assert not [p for p in world.ledger.planted if p.code or p.near]
+    assert not world.registrations
+
+
+def test_the_ledgers_tickets_are_those_that_are_shown() -> None:
+    """Under another plate, another commodity, weighed twice: the tickets are what the scales said."""
+    world, sent = run()
+    until = START + DAYS * DAY_MS
+    desk, rows = Desk(), list[Row]()
+    scope_of = {d["source"]: d["site"] for t, d in registry(world.city) if t == "device.registered"}
+    for n, s in enumerate(sent):
+        if s.type == "weighing.measured" and desk.answer(s.body) == "accepted":
+            site = world.city.sites[scope_of[desk.accepted[-1]["source"]]]
+            rows.append((s.type, s.at, "", s.body, (site.id, site.id, site.division), f"c/0/{n}"))
+    reference = reference_of(world.city)
+    found = run_operators((Tickets(), Overload()), rows, reference, until)
+    names = ("site", "plate", "direction", "gross_kg", "tare_kg", "commodity", "waybill")
+    ledger = world.ledger.as_of(until)
+    mine = Counter((*(getattr(t, n) for n in names), t.gross_time) for t in ledger.tickets)
+    theirs = Counter((*(d[n] for n in names), parse_time(d["gross_time"])) for _, d in found["weighing.recorded"])
+    assert theirs == mine
+    late = {t.plate for t in ledger.time_outs}
+    assert late & {p.subject for p in world.ledger.planted if p.kind == "reweighed"}
+
+
+def test_what_is_planted_is_there() -> None:
+    world, sent = run()
+    events = [(s.type, json.loads(s.body)["data"]) for s in sent if s.expect == "accepted"]
+    captured = {d["plate"] for t, d in events if t == "plate.captured"}
+    weighed = {d["plate"] for t, d in events if t == "weighing.measured"}
+    own = {t.plate for t in world.city.trucks}
+    for p in world.ledger.planted:
+        if p.kind == "cloned":
+            assert p.parameters["seen"] in captured - own - weighed
+        if p.kind == "slip":
+            read = p.parameters["read"]
+            wrong = [(a, b) for a, b in zip(p.subject, read, strict=True) if a != b]
+            assert len(wrong) == 1
+            assert CONFUSED[wrong[0][0]] == wrong[0][1]
+        if p.kind == "unplugged" and p.end < world.start_ms + (DAYS - 1) * DAY_MS:
+            dark = [
+                x
+                for x in world.ledger.silences
+                if x.site == p.subject and x.last <= p.start + MINUTE_MS and (x.next or p.end) >= p.end
+            ]
+            assert {x.device for x in dark} == {d.id for d in world.city.sites[p.site].scales}
+    net = {(t.waybill, t.direction): t.net_kg for t in world.ledger.tickets}
+    lost = {w: out - net[w, "in"] for (w, way), out in net.items() if way == "out" and (w, "in") in net}
+    for kind, low, high in (("theft", 1_200, 6_000), ("moisture", -300, 700)):
+        amounts = [lost[p.aliases[0]] for p in world.ledger.planted if p.kind == kind and p.aliases[0] in lost]
+        assert amounts
+        assert sorted(amounts)[len(amounts) // 10] > low
+        assert sorted(amounts)[len(amounts) * 9 // 10] < high
+
+
+@pytest.mark.parametrize("kind", ["chip", "step-off"])
+def test_curves_end_at_the_shown_mass_and_step_only_where_told(kind: str) -> None:
+    world, sent = run()
+    planted = {(p.subject, p.start): int(p.parameters["kg"]) for p in world.ledger.planted if p.kind == kind}
+    seen = 0
+    for s in sent:
+        if s.type != "weighing.measured" or s.expect != "accepted":
+            continue
+        event = json.loads(s.body)
+        data, curve = event["data"], event["data"]["curve_kg"]
+        assert data["curve_interval_ms"] == 500
+        assert abs(curve[-1] - data["mass_kg"]) <= 10
+        if (kg := planted.get((data["plate"], parse_time(event["time"])))) is not None:
+            seen += 1
+            first, last = curve[-20:-14], curve[-6:]
+            standing = sum(last) / 6 - sum(curve[-14:-8] if kind == "chip" else first) / 6
+            assert abs(standing - (kg if kind == "chip" else -kg)) < 25
+    assert seen == len(planted) > 0
