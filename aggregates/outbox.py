@@ -19,6 +19,7 @@ import msgspec
 
 from aggregates.registry import Notification, Registry
 from hengliu.events.envelope import encode_event, ms_of
+from hengliu.events.families.registry import REGISTRAR
 from hengliu.ports.log import EventLog, TaskId
 
 __all__ = ["SOURCE", "Outbox", "OutboxBlocked", "Submit"]
@@ -79,10 +80,7 @@ class Outbox:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), self._poll_s)
                     continue
-                events = [
-                    encode_event(n.event_type, SOURCE, str(n.id), ms_of(n.time), msgspec.Raw(n.payload.encode())) for n in batch
-                ]
-                statuses = await self._submit(events)
+                statuses = await self._submit([_event_of(notification) for notification in batch])
                 for notification, status in zip(batch, statuses, strict=True):
                     if status == "refused":
                         raise OutboxBlocked(f"intake refused notification {notification.id} ({notification.event_type})")
@@ -90,3 +88,9 @@ class Outbox:
                 self._published = batch[-1].id
         finally:
             await session.close()
+
+
+def _event_of(notification: Notification) -> bytes:
+    named = {REGISTRAR: notification.principal} if notification.principal else {}
+    payload = msgspec.Raw(notification.payload.encode())
+    return encode_event(notification.event_type, SOURCE, str(notification.id), ms_of(notification.time), payload, **named)

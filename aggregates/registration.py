@@ -56,17 +56,30 @@ class Registration(Aggregate):
 
     class Created(Aggregate.Created):
         TOPIC = "registry:Registered"
+        class_version = 2
         event_type: str
         key: str
         payload: str
+        principal: str
+
+        @staticmethod
+        def upcast_v1_v2(state: dict[str, Any]) -> None:
+            state["principal"] = ""
 
     class Amended(Aggregate.Event):
         TOPIC = "registry:Amended"
+        class_version = 2
         event_type: str
         payload: str
+        principal: str
 
+        @staticmethod
+        def upcast_v1_v2(state: dict[str, Any]) -> None:
+            state["principal"] = ""
+
+    # ``timestamp`` is the library's own member: given here, it is not read from the machine's clock.
     @event(Created)
-    def __init__(self, event_type: str, key: str, payload: str) -> None:
+    def __init__(self, event_type: str, key: str, payload: str, principal: str, timestamp: datetime) -> None:
         self.event_type = event_type
         self.key = key
         self.payloads = [payload]
@@ -76,8 +89,9 @@ class Registration(Aggregate):
         """The same thing has the same id in every store."""
         return uuid5(_NAMESPACE, f"{event_type}/{key}")
 
-    def amend(self, kind: Kind, data: RegisteredData, now: datetime) -> bool:
-        """A new version, valid from ``data.valid_from``. False when nothing differs from the latest one.
+    def amend(self, kind: Kind, data: RegisteredData, principal: str, now: datetime) -> bool:
+        """A new version, valid from ``data.valid_from``, in the name of ``principal``. False when nothing differs from the
+        latest one.
 
         Raises:
             InvariantViolated: ``valid-from-missing`` or ``valid-from-past``: only a first registration may reach back,
@@ -91,9 +105,9 @@ class Registration(Aggregate):
         if data.valid_from < now:
             raise InvariantViolated("valid-from-past", key=self.key, valid_from=data.valid_from.isoformat())
         kind.check_amendment(latest, data)
-        self._amend(self.event_type, data.model_dump_json(exclude_none=True))
+        self._amend(self.event_type, data.model_dump_json(exclude_none=True), principal, now)
         return True
 
     @event(Amended)
-    def _amend(self, event_type: str, payload: str) -> None:
+    def _amend(self, event_type: str, payload: str, principal: str, timestamp: datetime) -> None:
         self.payloads.append(payload)

@@ -52,12 +52,14 @@ def event_store_environment(url: str, data_dir: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One published event of the registry: its place in the store's total order, and its payload as JSON."""
+    """One published event of the registry: its place in the store's total order, its payload as JSON, and who registered it
+    (empty: stored before that was kept)."""
 
     id: int
     event_type: str
     payload: str
     time: datetime
+    principal: str
 
 
 class Registry(Application[UUID]):
@@ -67,8 +69,10 @@ class Registry(Application[UUID]):
         super().__init__(env=env)
         self._clock = clock
 
-    def register(self, registrations: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
+    def register(self, registrations: Sequence[tuple[str, Mapping[str, Any]]], principal: str) -> int:
         """Register or amend several things in one transaction; returns the last notification id to wait for.
+
+        ``principal`` is the name of whoever registers.
 
         Raises:
             InvariantViolated: nothing of the command is stored.
@@ -87,9 +91,15 @@ class Registry(Application[UUID]):
             id_ = Registration.create_id(event_type, key)
             known = touched.get(id_) or self._find(id_)
             if known is None:
-                known = Registration(event_type=event_type, key=key, payload=data.model_dump_json(exclude_none=True))
+                known = Registration(
+                    event_type=event_type,
+                    key=key,
+                    payload=data.model_dump_json(exclude_none=True),
+                    principal=principal,
+                    timestamp=now,
+                )
                 changed.append(known)
-            elif known.amend(kind, data, now) and known not in changed:
+            elif known.amend(kind, data, principal, now) and known not in changed:
                 changed.append(known)
             touched[id_] = known
         if not changed:
@@ -122,4 +132,4 @@ class Registry(Application[UUID]):
         """
         for notification in self.recorder.select_notifications(start=after, limit=limit, inclusive_of_start=False):
             stored: Any = self.mapper.to_domain_event(notification)
-            yield Notification(notification.id, stored.event_type, stored.payload, stored.timestamp)
+            yield Notification(notification.id, stored.event_type, stored.payload, stored.timestamp, stored.principal)

@@ -15,6 +15,7 @@ from aggregates.registry import Registry
 from hengliu.events import topics
 from hengliu.intake.directory import Directory
 from hengliu.ports.log import CLOCK_TYPE, EventLog, LogError, LogReader, TopicPartition, partition_for
+from hengliu.rights import Principal
 
 __all__ = ["Receipt", "RegistryCommands"]
 
@@ -55,18 +56,20 @@ class RegistryCommands:
         self._position = 0
         self._advanced = asyncio.Condition()
 
-    async def register(self, principal: Any, type_: str, data: Mapping[str, Any]) -> Receipt:
-        """Register one thing.
+    async def register(self, principal: Principal, type_: str, data: Mapping[str, Any]) -> Receipt:
+        """Register one thing in the name of ``principal``.
 
         Raises:
             InvariantViolated, ValidationError: nothing is stored.
             TimeoutError: stored, but not published within ten seconds; it will be.
         """
-        return await self.register_all([(type_, data)])
+        return await self.register_all(principal, [(type_, data)])
 
-    async def register_all(self, registrations: Sequence[tuple[str, Mapping[str, Any]]], timeout_s: float = 10) -> Receipt:
+    async def register_all(
+        self, principal: Principal, registrations: Sequence[tuple[str, Mapping[str, Any]]], timeout_s: float = 10
+    ) -> Receipt:
         """Register several things in one transaction."""
-        notification = await asyncio.to_thread(self._registry.register, registrations)
+        notification = await asyncio.to_thread(self._registry.register, registrations, principal.name)
         if self._outbox is not None:
             self._outbox.wake()
         async with asyncio.timeout(timeout_s):

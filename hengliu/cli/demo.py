@@ -21,7 +21,7 @@ from hengliu.compose.engines import engines
 from hengliu.compose.platform import Platform, serve, try_address
 from hengliu.compose.tokens import DEMO_RIGHTS, write_token
 from hengliu.ports.clock import SystemClock
-from hengliu.rights import TokenStore
+from hengliu.rights import PLATFORM, TokenStore
 from hengliu.settings import Role, Settings
 from simulator.city import City, registry
 
@@ -97,7 +97,7 @@ class Demo:
             async def ready(platform: Platform) -> None:
                 assert platform.commands is not None
                 write_token(platform.tokens, "demo", self._token_path, **DEMO_RIGHTS)
-                await platform.commands.register_all(self._registrations(), timeout_s=60)
+                await platform.commands.register_all(PLATFORM, self._registrations(), timeout_s=60)
                 city.extend(await self._start_city(platform.url))
                 self._greet(platform.url)
 
@@ -195,7 +195,7 @@ class Demo:
         registrations = self._registrations()
         registry = Registry(event_store_environment(event_store, str(self._settings.data_dir)), SystemClock())
         try:
-            await asyncio.to_thread(registry.register, registrations)
+            await asyncio.to_thread(registry.register, registrations, PLATFORM.name)
         finally:
             registry.close()
         token = self._token_path.read_text(encoding="ascii").strip()

@@ -27,6 +27,7 @@ import msgspec
 
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
+from hengliu.events.families.registry import REGISTRAR
 from hengliu.events.family import Writer
 from hengliu.events.refused import KEPT_BYTES, Payload, Refused, refused_record
 from hengliu.intake.dedup import DedupPolicy, Seen, Verdict
@@ -478,7 +479,7 @@ class _Task:
         headers = Headers(
             received=batch.received,
             type=family.type,
-            principal=principal.name,
+            principal=_in_whose_name(principal, event),
             enterprise=scope.enterprise,
             site=scope.site,
             division=scope.division,
@@ -752,6 +753,12 @@ class Intake:
     def queue(self) -> tuple[int, int]:
         """Events and bytes that wait."""
         return sum(t.events for t in self._tasks.values()), sum(t.bytes for t in self._tasks.values())
+
+
+def _in_whose_name(principal: Principal, event: Accepted) -> str:
+    """Whom the record names as its sender: of a reference event whoever registered it, which a registrar's word stands for."""
+    named = event.extensions.get(REGISTRAR) if event.family.writer is Writer.PLATFORM else None
+    return named if isinstance(named, str) and named else principal.name
 
 
 def _not_covered(principal: Principal, event: Accepted) -> Refusal | None:

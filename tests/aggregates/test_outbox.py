@@ -1,7 +1,5 @@
 """The outbox on a real event store, a real log and a real intake: ``docs/protocols/outbox.md``, step by step."""
 
-# The event store stamps its events by the machine's clock, so intake goes by that too.
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -10,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from aggregates.outbox import SOURCE, Outbox, OutboxBlocked
-from aggregates.registration import InvariantViolated
+from aggregates.registration import InvariantViolated, Registration
 from aggregates.registry import Registry, event_store_environment
 from hengliu.events import topics
+from hengliu.events.envelope import iso_ms, ms_of
 from hengliu.intake.guards import ALL_GUARDS, Guards
-from hengliu.ports.clock import SystemClock
-from tests.intake.city import REGISTRAR, City, decoded, eventually, running
+from hengliu.ports.clock import ManualClock, SystemClock
+from tests.intake.city import NOW, REGISTRAR, City, decoded, eventually, registration, running
 
 ENTERPRISE = ("enterprise.registered", {"enterprise": "m01", "name": "示例煤矿", "kind": "mine", "division": "150303"})
 SITE = (
@@ -77,7 +76,7 @@ async def until(city: City, count: int) -> list[str]:
 async def test_what_is_registered_reaches_the_log_in_order_and_once(tmp_path: Path, registry: Registry) -> None:
     async with running(tmp_path / "log.sqlite", register=False, clock=SystemClock()) as city:
         way = Way(city)
-        registry.register([ENTERPRISE, SITE])
+        registry.register([ENTERPRISE, SITE], "ann")
         async with published(Outbox(registry, city.log, way.submit)):
             assert await until(city, 2) == ["1", "2"]
         async with published(Outbox(registry, city.log, way.submit, poll_s=0.01)):
@@ -89,11 +88,11 @@ async def _die_between_answer_and_commit(tmp_path: Path, registry: Registry, gua
     """(ids handed over, ids in the log) of an outbox that died after step 2 and was started again."""
     async with running(tmp_path / "log.sqlite", register=False, clock=SystemClock(), guards=guards) as city:
         way = Way(city, deaths=1)
-        registry.register([ENTERPRISE])
+        registry.register([ENTERPRISE], "ann")
         with pytest.raises(ConnectionAbortedError):
             await Outbox(registry, city.log, way.submit).run()
         async with published(Outbox(registry, city.log, way.submit)):
-            registry.register([SITE])
+            registry.register([SITE], "ann")
             await eventually(lambda: "2" in way.handed)
         return way.handed, await in_topic(city)
 
@@ -117,20 +116,52 @@ async def test_a_refusal_stops_the_outbox_and_stays_first_in_line(tmp_path: Path
             handed.append(len(events))
             return ["refused"] * len(events)
 
-        registry.register([ENTERPRISE])
+        registry.register([ENTERPRISE], "ann")
         for _ in range(2):
             with pytest.raises(OutboxBlocked, match="notification 1"):
                 await Outbox(registry, city.log, refusing).run()
         assert handed == [1, 1]
 
 
+async def test_who_registered_and_when_by_our_clock(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    registry = Registry(event_store_environment("sqlite", str(tmp_path)), clock)
+    try:
+        registry.register([ENTERPRISE, SITE], "ann")
+        clock.advance(5_000)
+        later = {**ENTERPRISE[1], "name": "改名", "valid_from": iso_ms(NOW + 60_000)}
+        registry.register([(ENTERPRISE[0], later)], "bob")
+        told = [(n.principal, ms_of(n.time)) for n in registry.notifications(0)]
+        assert told == [("ann", NOW), ("ann", NOW), ("bob", NOW + 5_000)]
+        async with running(tmp_path / "log.sqlite", register=False, clock=clock) as city:
+            way = Way(city)
+            async with published(Outbox(registry, city.log, way.submit)):
+                assert await until(city, 3) == ["1", "2", "3"]
+            written = [(h.principal, decoded(v)["registrar"]) for h, v in await city.records(topics.REGISTRY)]
+            assert written == [("ann", "ann"), ("ann", "ann"), ("bob", "bob")]
+            # What nobody is named for, and what is no reference event, is its sender's.
+            await city.intake.submit(REGISTRAR, [registration("rule.published", 9, rule="r", version=1, parameters={})])
+            assert (await city.records(topics.REGISTRY))[-1][0].principal == REGISTRAR.name
+    finally:
+        registry.close()
+
+
+def test_events_stored_before_names_were_kept_are_still_read(registry: Registry) -> None:
+    old = {"event_type": "x", "payload": "{}"}
+    for kind in (Registration.Created, Registration.Amended):
+        state = dict(old)
+        kind.upcast_v1_v2(state)
+        assert state == {**old, "principal": ""}
+        assert kind.class_version == 2
+
+
 def test_a_repeated_command_stores_nothing_and_waits_for_what_is_stored(registry: Registry) -> None:
-    first = registry.register([ENTERPRISE, SITE])
-    assert registry.register([ENTERPRISE]) == first
+    first = registry.register([ENTERPRISE, SITE], "ann")
+    assert registry.register([ENTERPRISE], "ann") == first
     assert [n.id for n in registry.notifications(0)] == [1, 2]
 
 
 def test_a_command_that_breaks_an_invariant_stores_nothing_of_it(registry: Registry) -> None:
     with pytest.raises(InvariantViolated, match="enterprise-unknown"):
-        registry.register([("district.registered", {"division": "150303", "name": "海南区"}), SITE])
+        registry.register([("district.registered", {"division": "150303", "name": "海南区"}), SITE], "ann")
     assert list(registry.notifications(0)) == []

@@ -169,7 +169,7 @@ async def running(
             await asyncio.gather(*tasks, return_exceptions=True)
 
         stack.push_async_callback(end)
-        await commands.register_all(REGISTER)
+        await commands.register_all(PLATFORM, REGISTER)
         server = ApiServer(create_app(deps), "127.0.0.1", 0, server_limits, meters)
         await server.start()
         stack.push_async_callback(server.stop)

@@ -15,6 +15,11 @@ EnterpriseKind = Literal["mine", "washing", "coking", "power", "chemical", "trad
 DeviceKind = Literal["weighbridge", "belt-scale", "camera", "meter", "gps", "yard", "market", "loader", "other"]
 
 
+REGISTRAR = "registrar"
+"""Extension attribute of a reference event: the name of whoever registered it. The registry's outbox sends it, and intake
+stamps it as the record's principal, since the sender is the platform itself."""
+
+
 class Registered(EventData):
     """Base of reference events."""
 
