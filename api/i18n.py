@@ -415,6 +415,15 @@ WARNINGS: Mapping[str, WarningWords] = {
             Text("{subject} 自 {since:time} 起静默", "{subject} was silent from {since:time}"),
         ),
     ),
+    "supply-cut": WarningWords(
+        Text("停秤过车", "Weighing cut off"),
+        (
+            Text(
+                "{subject} 的 {scales} 台衡器自 {since:time} 起没有数据，其间门岗仍过车 {passages} 次，驶出 {left} 次",
+                "The {scales} scales of {subject} are dark since {since:time}; the gates counted {passages} passages, {left} leaving",
+            ),
+        ),
+    ),
     "power-lost": WarningWords(
         Text("供电异常", "Power"),
         (Text("{subject} 供电：{state:report}", "{subject}: power supply {state:report}"),),

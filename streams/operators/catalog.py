@@ -15,6 +15,7 @@ from streams.operators.prices import Prices
 from streams.operators.sales import Sales
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
+from streams.operators.supply import SupplyCut
 from streams.operators.tickets import Tickets
 
 __all__ = ["GROUPS", "Group"]
@@ -33,7 +34,7 @@ GROUPS: tuple[Group, ...] = (
     Group("vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows())),
     Group("meter", (topics.BY_METER,), (Meters(),)),
     Group("device", (topics.BY_DEVICE,), (Silence(),)),
-    Group("site", (topics.TICKET, topics.BY_SITE), (Stock(),)),
+    Group("site", (topics.TICKET, topics.BY_SITE), (Stock(), SupplyCut())),
     Group("enterprise", (topics.FLOW,), (Sales(),)),
     Group("market", (topics.BY_COMMODITY,), (Prices(),)),
 )

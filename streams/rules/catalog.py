@@ -13,6 +13,7 @@ from hengliu.reference.rules import RuleDeclaration
 from streams.operators.overload import OverloadPolicy
 from streams.operators.prices import PricePolicy
 from streams.operators.sales import SalesPolicy
+from streams.operators.supply import SupplyCutPolicy
 from streams.operators.tickets import TicketPolicy
 from streams.rules.policy import RulePolicy, parameters_of
 
@@ -53,6 +54,8 @@ RULES: tuple[RuleDeclaration, ...] = (
          operators=("sales",), warm_up_s=71 * _DAY_S),
     rule(PricePolicy(), "价格异常", "Abnormal price", codes=("price-abnormal",),
          operators=("prices",), warm_up_s=31 * _DAY_S),
+    rule(SupplyCutPolicy(), "停秤过车", "Vehicles counted while every scale is dark", codes=("supply-cut",),
+         operators=("supply-cut",), warm_up_s=_DAY_S),
 )  # fmt: skip
 """One line a rule."""
 

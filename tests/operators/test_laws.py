@@ -18,6 +18,7 @@ from streams.operators.registers import RegisterPolicy
 from streams.operators.sales import Sales
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
+from streams.operators.supply import SupplyCut
 from streams.operators.tickets import Tickets
 from tests.operators.laws import Input, check_laws, cuts, run
 from tests.operators.strategies import (
@@ -36,6 +37,7 @@ from tests.operators.strategies import (
     tickets,
     weighings,
 )
+from tests.operators.supply_strategies import SUPPLY_REFERENCE, site_traffic
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ CASES = {
     "silence": Case((Silence(),), reports(), DEVICE_REFERENCE),
     "sales": Case((Sales(),), sold(), SALES_REFERENCE),
     "prices": Case((Prices(PricePolicy(min_peers=2, index_raw=60_000)),), quotes()),
+    "supply-cut": Case((SupplyCut(),), site_traffic(), SUPPLY_REFERENCE),
     "stock": Case((Stock(),), stock_inputs(), STOCK_REFERENCE),
     "vehicle": Case((Tickets(), Overload(), Flows()), weighings(), WEIGHING_REFERENCE),
 }

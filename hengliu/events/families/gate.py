@@ -26,7 +26,7 @@ FAMILIES = (
         title=Text("出入口通行", "Gate passage"),
         data=GatePassed,
         topic=topics.WEIGHING,
-        routes={topics.BY_DEVICE: "@source"},
+        routes={topics.BY_DEVICE: "@source", topics.BY_SITE: "@site"},
         example_source="urn:dev:org:32473-cam-m01-1",
         example_data={"gate": "m01-north", "terminal": "term-m01-1", "carrier": "contractor", "load_origin": "3号采区",
                       "finished": "2026-03-01T02:00:42Z"},

@@ -35,7 +35,7 @@ FAMILIES = (
         title=Text("设备状态", "Device report"),
         data=DeviceReported,
         topic=topics.TELEMETRY,
-        routes={topics.BY_DEVICE: "@source"},
+        routes={topics.BY_DEVICE: "@source", topics.BY_SITE: "@site"},
         example_source="urn:dev:org:32473-wb-m01-1",
         example_data={"kind": "heartbeat", "state": "ok", "uptime_s": 86_400},
     ),
