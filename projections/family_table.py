@@ -57,6 +57,7 @@ ORDER_BY: Mapping[str, tuple[str, ...]] = {
     "meter.read": (week("time"), "meter", "quantity", "time"),
     "consumption.recorded": (week("end"), "meter", "quantity", "start"),
     "flow.summed": ("start", "enterprise"),
+    "shipment.weighed": (week("time"), "shipment", "time"),
     "stock.moved": ("site", "commodity", "time"),
     "vehicle.located": (week("time"), "plate", "time"),
     "event.refused": ("time",),

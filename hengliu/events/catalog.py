@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from hengliu.events import topics
-from hengliu.events.families import flow, gate, load, metering, registry, survey, telemetry, warning, weighing
+from hengliu.events.families import flow, gate, load, metering, registry, shipment, survey, telemetry, warning, weighing
 from hengliu.events.family import Family, Writer
 from hengliu.ports.log import TopicKind, TopicSpec
 
@@ -16,6 +16,7 @@ __all__ = ["FAMILIES", "Catalog"]
 
 FAMILIES: tuple[Family, ...] = (
     *weighing.FAMILIES,
+    *shipment.FAMILIES,
     *gate.FAMILIES,
     *load.FAMILIES,
     *metering.FAMILIES,

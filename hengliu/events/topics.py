@@ -22,6 +22,7 @@ BY_SITE = "by-site"
 BY_COMMODITY = "by-commodity"
 
 TICKET = "ticket"
+SHIPMENT = "shipment"
 FLOW = "flow"
 LOAD = "load"
 STOCK = "stock"
@@ -40,6 +41,7 @@ TOPICS: dict[str, TopicKind] = {
     BY_SITE: EXCHANGE,
     BY_COMMODITY: EXCHANGE,
     TICKET: DERIVED,
+    SHIPMENT: DERIVED,
     FLOW: DERIVED,
     LOAD: DERIVED,
     STOCK: DERIVED,

@@ -127,7 +127,7 @@ class Tickets:
     """``weighing.measured`` to ``weighing.recorded``; ``warning.raised`` codes ``tare-missing`` and ``gross-missing``."""
 
     name: Final = "tickets"
-    version: Final = 1
+    version: Final = 2  # a ticket says where its commodity was assumed
     inputs: Final = frozenset({"weighing.measured"})
     emits: Final = frozenset({"weighing.recorded", "warning.raised"})
     tables: Final[Mapping[str, type[msgspec.Struct]]] = {_WAITING: Waiting, TIMER_TABLE: TimerRow}
@@ -333,6 +333,7 @@ def _described(reference: Reference, plate: str, gross: Crossing, other: Crossin
         name: first if (first := getattr(gross, name)) is not None else getattr(other, name)
         for name in ("axles", "commodity", "use", "origin", "destination", "waybill")
     }
+    assumed = optional["commodity"] is None
     optional["commodity"] = optional["commodity"] or "raw"
     optional["use"] = optional["use"] or (site.use if site is not None else "other")
     return {
@@ -344,4 +345,5 @@ def _described(reference: Reference, plate: str, gross: Crossing, other: Crossin
         "gross_time": iso_ms(gross.time),
         **data,
         **{name: value for name, value in optional.items() if value is not None},
+        **({"commodity_assumed": True} if assumed else {}),
     }

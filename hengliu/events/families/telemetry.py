@@ -44,6 +44,7 @@ FAMILIES = (
         title=Text("车辆定位", "Vehicle position"),
         data=VehicleLocated,
         topic=topics.TELEMETRY,
+        routes={topics.BY_VEHICLE: "plate"},
         example_source="urn:dev:org:32473-gps-0001",
         example_data={"plate": "蒙C12345", "latitude": "39.4123456", "longitude": "106.8123456", "speed_kmh": "42.50",
                       "heading_degrees": 185, "laden": True},

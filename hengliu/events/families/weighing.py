@@ -44,6 +44,8 @@ class WeighingRecorded(Scoped):
     tare_source: Literal["measured", "register"] = labelled("皮重来源", "Tare from")
     axles: int | None = labelled("轴数", "Axles", None)
     commodity: Commodity = labelled("煤种", "Commodity")
+    commodity_assumed: bool = labelled("煤种为推定", "Commodity assumed", False)
+    """Neither crossing said what it was."""
     use: Use = labelled("用途", "Use")
     origin: DivisionCode | None = labelled("起运地", "Origin division", None)
     destination: DivisionCode | None = labelled("到达地", "Destination division", None)
