@@ -41,7 +41,7 @@ from hengliu.ports.warehouse import WarehouseError
 from hengliu.reference.codes import CODES, list_of, name_of
 from hengliu.reference.problems import FIELD_FAULTS, PROBLEMS
 from hengliu.rights import Principal, Scope
-from projections.queries.query import NamedQuery, QueryError, QueryParameter
+from projections.queries.query import NamedQuery, QueryError, QueryParameter, is_end
 
 __all__ = ["PAGES", "SCRIPT_TEXTS", "TablePage", "error_page", "router", "wants_page"]
 
@@ -360,7 +360,7 @@ def query_value(parameter: QueryParameter, text: str) -> object:
     if parameter.kind != "time":
         return text.strip()
     try:
-        return parse_time(text, end=parameter.name == "to")
+        return parse_time(text, end=is_end(parameter.name))
     except ValueError as error:
         raise BadFilter(parameter.name) from error
 

@@ -118,7 +118,7 @@
     drawn.off("click");
     drawn.on("click", (event) => {
       const start = data.hours[event.dataIndex];
-      location.assign(address("/tickets", { direction: "out", commodity: data.series[event.seriesIndex].code, from: filterTime(start), to: filterTime(start + 3600000) }));
+      location.assign(address("/tickets", { direction: "out", commodity: data.series[event.seriesIndex].code, gross_from: filterTime(start), gross_to: filterTime(start + 3600000) }));
     });
   };
 
@@ -173,7 +173,7 @@
       const known = kg !== null;
       return el("a", {
         class: `wing-${direction}${known ? "" : " wing-none"}`,
-        href: address("/tickets", { division: row.division, direction, from: data.day }),
+        href: address("/tickets", { division: row.division, direction, gross_from: data.day }),
         "aria-label": `${row.name} ${texts[`direction.${direction}`]} ${tonnes(kg)} ${known ? texts["unit.t"] : ""}`,
       }, el("span", { class: "wing-value" }, tonnes(kg)), el("span", { class: "wing-track" }, el("span", { class: "wing-bar", width: `${((kg ?? 0) / most) * 100}%` })));
     };

@@ -13,6 +13,7 @@ __all__ = [
     "SITE",
     "USE",
     "boolean",
+    "bound",
     "decimal",
     "divisions",
     "integer",
@@ -51,6 +52,13 @@ def json(name: str, zh: str, en: str, *, nullable: bool = False) -> QueryColumn:
 def texts(name: str, zh: str, en: str, *, column: str = "", slot: str = "filters") -> QueryParameter:
     """A filter on a text column by any of a comma list."""
     return QueryParameter(name, "texts", Text(zh, en), f"{column or name} IN {{p_{name}:Array(String)}}", slot)
+
+
+def bound(name: str, zh: str, en: str, column: str, comparison: str) -> QueryParameter:
+    """A bound on a time column other than the one that ``from`` and ``to`` are about."""
+    return QueryParameter(
+        name, "time", Text(zh, en), f"{column} {comparison} fromUnixTimestamp64Milli({{p_{name}:Int64}}, 'UTC')"
+    )
 
 
 def divisions(column: str = "division") -> QueryParameter:

@@ -52,6 +52,7 @@ __all__ = [
     "QueryParameter",
     "Scope",
     "ScopeColumns",
+    "is_end",
     "run_query",
 ]
 
@@ -231,9 +232,14 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
 
+def is_end(name: str) -> bool:
+    """Whether a parameter of kind ``time`` is the end of a span."""
+    return name == "to" or name.endswith("_to")
+
+
 def _time(name: str, value: object) -> int:
-    """Epoch ms. A plain date is that day in Asia/Shanghai: its beginning, or for ``to`` its end, so that a day named in
-    both is a whole day."""
+    """Epoch ms. A plain date is that day in Asia/Shanghai: its beginning, or for ``to`` (and ``…_to``) its end, so that a day
+    named in both is a whole day."""
     ms: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         ms = value
@@ -244,7 +250,7 @@ def _time(name: str, value: object) -> int:
             if _INTEGER.match(value):
                 ms = int(value)
             elif _DATE.match(value):
-                day = date.fromisoformat(value) + timedelta(days=1 if name == "to" else 0)
+                day = date.fromisoformat(value) + timedelta(days=1 if is_end(name) else 0)
                 ms = ms_of(datetime(day.year, day.month, day.day, tzinfo=UTC)) - SHANGHAI_MS
             else:
                 # A "+" of an offset arrives as a space when a client did not escape it.

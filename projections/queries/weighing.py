@@ -1,7 +1,7 @@
 """Weighings and tickets, newest first."""
 
 from hengliu.events.family import Text
-from projections.queries.parts import COMMODITY, DIVISION, ENTERPRISE, PLATE, SITE, USE, integer, text, texts, time
+from projections.queries.parts import COMMODITY, DIVISION, ENTERPRISE, PLATE, SITE, USE, bound, integer, text, texts, time
 from projections.queries.query import Bounds, NamedQuery, ScopeColumns
 
 __all__ = ["QUERIES"]
@@ -45,7 +45,18 @@ SELECT id, time, known_at, plate, direction, gross_kg, tare_kg, net_kg, gross_ti
     origin, destination, enterprise, site, division, cause, corrects
 FROM weighing_recorded
 WHERE $scope AND $known AND $filters""",
-    parameters=(ENTERPRISE, SITE, DIVISION, PLATE, COMMODITY, USE, texts("direction", "方向", "Direction")),
+    parameters=(
+        ENTERPRISE,
+        SITE,
+        DIVISION,
+        PLATE,
+        COMMODITY,
+        USE,
+        texts("direction", "方向", "Direction"),
+        # Tonnage counts a ticket in the hour of its gross weighing; its own time may be that of the tare, hours later.
+        bound("gross_from", "毛重时间自", "Gross from", "gross_time", ">="),
+        bound("gross_to", "毛重时间至", "Gross to", "gross_time", "<"),
+    ),
     columns=(
         text("id", "编号", "Id"),
         time("time", "时间", "Time"),

@@ -67,7 +67,7 @@ def test_a_bar_leads_to_its_tickets(visitor: Visitor) -> None:
     page = visitor.open("/", "en")
     wait_full(page)
     page.locator(".wing-out").nth(1).click()
-    page.wait_for_url(re.compile(r"/tickets\?division=150303&direction=out&from=\d{4}-\d{2}-\d{2}$"))
+    page.wait_for_url(re.compile(r"/tickets\?division=150303&direction=out&gross_from=\d{4}-\d{2}-\d{2}$"))
     expect(page.get_by_label("Direction")).to_have_value("out")
     page.go_back()
     wait_full(page)
@@ -75,7 +75,8 @@ def test_a_bar_leads_to_its_tickets(visitor: Visitor) -> None:
     box = chart.bounding_box()
     assert box is not None
     chart.click(position={"x": box["width"] * 0.55, "y": box["height"] * 0.86})
-    page.wait_for_url(re.compile(r"/tickets\?direction=out&commodity=raw&from=[0-9+:%A-]+&to="))
+    page.wait_for_url(re.compile(r"/tickets\?direction=out&commodity=raw&gross_from=[0-9+:%A-]+&gross_to="))
+    expect(page.get_by_label("Gross from")).to_be_visible()
     expect(page.get_by_label("Commodity")).to_have_value("raw")
 
 

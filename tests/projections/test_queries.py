@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hengliu.events.catalog import Catalog
+from hengliu.events.envelope import ms_of
 from hengliu.ports.log import Record
 from hengliu.ports.warehouse import Warehouse
 from hengliu.rights import Scope
@@ -225,6 +226,25 @@ async def test_tickets(warehouse: Warehouse) -> None:
     assert (row["gross_kg"], row["tare_kg"], row["net_kg"]) == (48_920, 15_300, 33_620)
     assert (row["gross_time"], row["tare_time"]) == (at(T0), None)
     assert (row["origin"], row["destination"], row["cause"], row["corrects"]) == ("150303", None, "a;b", "")
+
+
+async def test_tickets_of_the_hour_in_which_tonnage_counts_them(warehouse: Warehouse) -> None:
+    """A truck in: weighed full at 10:50, empty at 11:20. Its ticket is of 11:20, its mass counts at 10."""
+    gross = T0 + 50 * MINUTE
+    data = {
+        "enterprise": "m01", "site": "m01", "division": "150303", "plate": "蒙C12345", "direction": "in", "gross_kg": 48_920,
+        "tare_kg": 15_300, "net_kg": 33_620, "gross_time": at(gross).isoformat(), "tare_source": "measured",
+        "tare_time": at(gross + 30 * MINUTE).isoformat(), "commodity": "raw", "use": "power",
+    }  # fmt: skip
+    ticket = event("weighing.recorded", "t", gross + 30 * MINUTE, data, operator="tickets", operatorversion=1)
+    await put(warehouse, [ticket, flow("f", T0, 33_620, direction="in")])
+    [counted] = await ask(warehouse, "flows", group="hour", now=T0 + DAY)
+    start = ms_of(counted["start"])
+    hour: dict[str, Any] = {"gross_from": start, "gross_to": start + HOUR, "now": T0 + DAY}
+    assert [r["net_kg"] for r in await ask(warehouse, "tickets", **hour)] == [counted["net_kg"]]
+    assert await ask(warehouse, "tickets", from_=start, to=start + HOUR) == [], "its own time is the next hour's"
+    assert await ask(warehouse, "tickets", gross_from=start + HOUR, now=T0 + DAY) == []
+    assert len(await ask(warehouse, "tickets", gross_from="2026-03-01", gross_to="2026-03-01", now=T0 + DAY)) == 1
 
 
 async def test_flows_add_deltas_and_group(warehouse: Warehouse) -> None:
