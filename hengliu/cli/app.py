@@ -298,4 +298,27 @@ def load(
     raise typer.Exit(code)
 
 
+@app.command()
+def detect(
+    file: Annotated[Path | None, typer.Argument(help="数据文件：csv、csv.gz、zip、xlsx / data file.")] = None,
+    detector: Annotated[str, typer.Option(help="检测器名称 / name of a detector; see --list.")] = "combined",
+    mapping: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="映射的名称或文件，或“时间列,数值列” / a mapping's name or file, or TIME,VALUE: two columns. "
+            "[default: timestamp,value, or the only two columns]",
+        ),
+    ] = "",
+    out: Annotated[str, typer.Option(help="结果文件，- 为标准输出 / file of scores; - is standard output.")] = "-",
+    list_: Annotated[bool, typer.Option("--list", help="列出检测器 / list the detectors.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="参数 名称=值 / a parameter, name=value; see --list.")] = None,
+    explain: Annotated[bool, typer.Option(help="加上严重程度与依据 / add severity, code and the numbers behind it.")] = False,
+) -> None:
+    """给一个文件中的序列打分，按时间一遍读完 / score the series of a file, in one pass in time order."""
+    from hengliu.cli.detect import detect_command
+
+    raise typer.Exit(detect_command(file, detector, mapping, out, list_, set_ or [], explain, console))
+
+
 app.command("simulate")(simulate)
