@@ -1,0 +1,393 @@
+"""Plate match: the plate of a weighing against what the cameras saw (换牌, 套牌).
+
+A vehicle that is weighed passes a camera: at a scale in the same minute, at the gate some minutes before or after. So captures
+and weighings go in pairs, and this operator joins them twice:
+
+1. by plate, one to one, within the bound of their camera. What meets its like is in order;
+2. what stayed alone on either side for as long as the bound, with each other: a weighing that nobody saw and a capture of a
+   vehicle that nobody weighed, at the same place and about the same time, are one vehicle under two plates.
+
+A *witness* is the gate cameras of a site together, or the cameras that a scale has to itself (registered with ``watches``); a
+scale that has some is judged by those alone. A witness is heard only while most weighings meet a capture of their own with it:
+a site with a camera on one side only, or one whose clock is wrong, does not accuse.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from streams.kernel.joins import Alone, Bound, BoundedJoin, Pending, Waiting
+from streams.kernel.operator import Batch, Effects, Emit
+from streams.kernel.state import Scratch, State
+from streams.operators.records import DAY_MS, Event, Scope, join_causes, time_of, warning, warning_id
+from streams.operators.timers import TIMER_TABLE, TimerRow, Timers
+from streams.rules.policy import parameter, policy_of
+
+__all__ = ["Capture", "Mismatch", "PlateMatch", "PlateMatchPolicy", "Weighed", "Witness", "differing"]
+
+_SAME, _OTHER, _WITNESS, _PASSED = "same", "other", "witness", "passed"
+_HEARD = 64
+"""Verdicts of a witness that its reliability is counted over."""
+_OPEN = 64
+"""Open warnings held of one witness; each for a day at most."""
+_ALONE = 64
+"""Captures and weighings without their like that wait for each other, each at most, of one witness."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlateMatchPolicy:
+    """Parameters of rule ``plate-match``: this platform's choice.
+
+    ``gate_within_s`` covers the queue between gate and scale. Cameras misread: one character, taken for one like it by a camera
+    that is not sure, is the same plate; any other single character by such a camera is of low severity.
+    """
+
+    rule: ClassVar[str] = "plate-match"
+    RULE_VERSION: ClassVar[int] = 1
+
+    gate_within_s: int = parameter(
+        1_200, unit="s", zh="与出入口抓拍的最长间隔", en="Longest time to a capture at the gate", minimum=1, maximum=14_400
+    )
+    scale_within_s: int = parameter(
+        90, unit="s", zh="与磅上抓拍的最长间隔", en="Longest time to a capture at the scale", minimum=1, maximum=3_600
+    )
+    sure_percent: int = parameter(
+        85, unit="%", zh="可信的识别置信度", en="Confidence of a sure reading", minimum=0, maximum=100
+    )
+    alike: str = parameter(
+        "0D 0O 0Q 06 08 09 1I 1L 1T 17 27 2Z 38 4A 5S 56 68 6G 89 8B CG DQ EF HN MN PR UV VY XY KX",
+        zh="易混字符对",
+        en="Pairs of characters that are alike",
+    )
+    again_kg: int = parameter(
+        100, unit="kg", zh="视为同一次过磅的差值", en="Difference of one vehicle weighed again", minimum=0
+    )
+    heard: int = parameter(8, zh="判定前的过磅数", en="Weighings before a witness is heard", minimum=1, maximum=_HEARD)
+    heard_percent: int = parameter(
+        70, unit="%", zh="判定所需的相符比例", en="Share of weighings that a witness agrees with", minimum=0, maximum=100
+    )
+
+
+class Capture(msgspec.Struct, frozen=True):
+    """A plate that a camera read."""
+
+    plate: str
+    origin: str
+    confidence: int | None = None
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """A plate that a weighing named."""
+
+    plate: str
+    origin: str
+    scope: Scope
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """An open warning: who was weighed and who was seen, and the times (ms) of the weighings and captures it is about."""
+
+    warning: str
+    plate: str
+    seen: str
+    severity: str
+    scope: Scope
+    weighed_at: tuple[int, ...]
+    seen_at: tuple[int, ...]
+    rule_version: int
+    received: int
+    changes: int = 0
+
+
+class Witness(msgspec.Struct, frozen=True):
+    """The last verdicts of a witness, newest lowest bit (1: a weighing met its capture), and its open warnings."""
+
+    agreed: int = 0
+    verdicts: int = 0
+    open: tuple[Mismatch, ...] = ()
+
+    def heard(self, policy: PlateMatchPolicy) -> bool:
+        return self.verdicts >= policy.heard and self.agreed.bit_count() * 100 >= policy.heard_percent * self.verdicts
+
+    def with_verdict(self, agreed: bool) -> "Witness":
+        bits = (self.agreed << 1 | agreed) & ((1 << _HEARD) - 1)
+        return msgspec.structs.replace(self, agreed=bits, verdicts=min(self.verdicts + 1, _HEARD))
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """The last weighings of one plate at one witness, as (ms, kg)."""
+
+    known: tuple[tuple[int, int], ...]
+    touched: int
+
+
+class _Passing(msgspec.Struct, frozen=True):
+    """What this operator reads of a weighing or a capture."""
+
+    plate: str
+    mass_kg: int = 0
+    confidence_percent: int | None = None
+
+
+def differing(plate: str, other: str, alike: str = "") -> int:
+    """How many characters differ, position by position; pairs that are alike count nothing. Other lengths: all of them."""
+    if len(plate) != len(other):
+        return max(len(plate), len(other))
+    pairs = _pairs(alike)
+    return sum(a != b and frozenset((a, b)) not in pairs for a, b in zip(plate, other, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _pairs(alike: str) -> frozenset[frozenset[str]]:
+    return frozenset(frozenset(pair) for pair in alike.split())
+
+
+def _around(seconds: int, keep: int) -> Bound:
+    return Bound.around(seconds * 1_000, seconds * 1_000, keep)
+
+
+class PlateMatch:
+    """``weighing.measured`` and ``plate.captured`` to warnings ``plate-mismatch`` about the plate that was weighed.
+
+    Several weighings of one vehicle under the same two plates within a day are one warning, updated. What comes late counts
+    where it happened: a capture of the weighed plate, or a weighing of the captured one, takes its part of the warning back
+    and clears it when nothing is left.
+    """
+
+    name: Final = "plate-match"
+    version: Final = 1
+    inputs: Final = frozenset({"weighing.measured", "plate.captured"})
+    emits: Final = frozenset({"warning.raised", "warning.updated", "warning.cleared"})
+    tables: Final[Mapping[str, type[msgspec.Struct]]] = {
+        _SAME: Pending[Capture, Weighed],
+        _OTHER: Pending[Capture, Weighed],
+        _WITNESS: Witness,
+        _PASSED: Passed,
+        TIMER_TABLE: TimerRow,
+    }
+
+    _decoders: Final = dict.fromkeys(sorted(inputs), msgspec.json.Decoder(Event[_Passing]))
+
+    def __init__(self, policy: PlateMatchPolicy = PlateMatchPolicy()) -> None:
+        self._policy = policy
+
+    def step(self, state: State, batch: Batch) -> Effects:
+        work = _Step(self, state, batch, self._policy)
+        for row, event in batch.decode(self._decoders):
+            work.fire(batch.received[row])
+            work.arrive(row, event)
+        work.fire(batch.clock)
+        work.timers.save()
+        return Effects(work.events, work.scratch.changes)
+
+
+class _Step:
+    """One step of the operator: its scratch, timers and joins, and what it emits."""
+
+    def __init__(self, operator: PlateMatch, state: State, batch: Batch, default: PlateMatchPolicy) -> None:
+        self.events: list[Emit] = []
+        self.scratch: Scratch = state.scratch()
+        self.timers = Timers(self.scratch)
+        self._operator = operator
+        self._state = state
+        self._batch = batch
+        self._default = default
+        self._same = BoundedJoin[Capture, Weighed](_SAME, _around(default.gate_within_s, 8)).open(self.scratch, self.timers)
+        self._other = BoundedJoin[Capture, Weighed](
+            _OTHER, _around(default.gate_within_s, _ALONE), rank=lambda c, w: differing(c.plate, w.plate)
+        ).open(self.scratch, self.timers)
+
+    def arrive(self, row: int, event: Event[Any]) -> None:
+        batch, data = self._batch, event.data
+        received, scope = batch.received[row], batch.scopes[row]
+        # A camera whose clock runs ahead saw what it saw when that was received, at the latest.
+        time = min(time_of(event, received), received)
+        in_force = policy_of(self._state, self._default, time)
+        if in_force is None or not scope[1]:
+            return
+        policy = in_force[0]
+        weighed = batch.types[row] == "weighing.measured"
+        witness = self._witness_of(event.source, time, scope[1], weighed)
+        bound = _bound(policy, witness)
+        key = f"{witness}\x1f{data.plate}"
+        id_ = f"{event.source}\x1f{event.id}"
+        if weighed and self._is_again(key, time, data.mass_kg, bound, policy, received):
+            return
+        if self._take_back(witness, data.plate, time, bound, row, seen=weighed):
+            return
+        if weighed:
+            weighing = Weighed(data.plate, batch.origins[row], scope)
+            capture, out = self._same.right(key, Waiting(id_, time, received, weighing), bound)
+            met = capture is not None
+        else:
+            read = Capture(data.plate, batch.origins[row], data.confidence_percent)
+            partner, out = self._same.left(key, Waiting(id_, time, received, read), bound)
+            met = partner is not None
+        if met:
+            self._put(witness, self._get(witness).with_verdict(True))
+        for alone in out:
+            self._alone(alone)
+
+    def _witness_of(self, source: str, time: int, site: str, weighed: bool) -> str:
+        device = self._state.reference.device(source, time)
+        if weighed:
+            own = f"{site}\x1f{device.device}" if device is not None else ""
+            return own if own and self.scratch.get(_WITNESS, own) is not None else f"{site}\x1f"
+        if device is None or device.watches is None:
+            return f"{site}\x1f"
+        own = f"{site}\x1f{device.watches}"
+        if self.scratch.get(_WITNESS, own) is None:
+            self._put(own, Witness())
+        return own
+
+    def _get(self, witness: str) -> Witness:
+        found: Witness | None = self.scratch.get(_WITNESS, witness)
+        return found or Witness()
+
+    def _put(self, witness: str, row: Witness) -> None:
+        self.scratch.put(_WITNESS, witness, row)
+
+    def _is_again(self, key: str, time: int, mass_kg: int, bound: Bound, policy: PlateMatchPolicy, received: int) -> bool:
+        """Whether the vehicle was weighed just before with the same load: one pass, which one capture witnesses."""
+        passed: Passed = self.scratch.get(_PASSED, key) or Passed((), 0)
+        again = any(abs(t - time) <= bound.latest_ms and abs(kg - mass_kg) < policy.again_kg for t, kg in passed.known)
+        self.scratch.put(_PASSED, key, Passed((*passed.known, (time, mass_kg))[-4:], received))
+        self.timers.set((received // bound.latest_ms + 2) * bound.latest_ms, f"{_PASSED}\x1f{key}")
+        return again
+
+    def fire(self, until: int) -> None:
+        while (timer := self.timers.pop(until)) is not None:
+            due, subject = timer
+            table, _, key = subject.partition("\x1f")
+            if table == _SAME:
+                for alone in self._same.expire(due, subject):
+                    self._alone(alone)
+            elif table == _OTHER:
+                for alone in self._other.expire(due, subject):
+                    self._unexplained(alone)
+            elif table == _PASSED:
+                passed: Passed | None = self.scratch.get(_PASSED, key)
+                if passed is not None and passed.touched <= due - _bound(self._default, key).latest_ms:
+                    self.scratch.delete(_PASSED, key)
+
+    def _alone(self, alone: Alone) -> None:
+        """Neither side met its like: the second join."""
+        witness, _, _ = alone.key.rpartition("\x1f")
+        policy, version = policy_of(self._state, self._default, alone.one.time) or (self._default, 0)
+        bound = _bound(policy, witness, _ALONE)
+        one = msgspec.structs.replace(alone.one, received=alone.at)
+        if alone.side == "left":
+            weighing, out = self._other.left(witness, one, bound)
+            pair = (one, weighing) if weighing is not None else None
+        else:
+            capture, out = self._other.right(witness, one, bound)
+            pair = (capture, one) if capture is not None else None
+        if pair is not None:
+            self._differ(witness, pair[0], pair[1], policy, version, alone.at)
+        for left in out:
+            self._unexplained(left)
+
+    def _unexplained(self, alone: Alone) -> None:
+        """A weighing without any capture counts against its witness; a capture of somebody who is not weighed is nothing."""
+        if alone.side == "right":
+            self._put(alone.key, self._get(alone.key).with_verdict(False))
+
+    def _differ(
+        self,
+        witness: str,
+        capture: Waiting[Capture],
+        weighing: Waiting[Weighed],
+        policy: PlateMatchPolicy,
+        version: int,
+        at: int,
+    ) -> None:
+        """One vehicle, two plates."""
+        seen, named = capture.item, weighing.item
+        sure = seen.confidence is not None and seen.confidence >= policy.sure_percent
+        characters = differing(seen.plate, named.plate)
+        misread = characters == 1 and not sure
+        row = self._get(witness)
+        if misread and differing(seen.plate, named.plate, policy.alike) == 0:
+            self._put(witness, row.with_verdict(True))
+            return
+        row = row.with_verdict(False)
+        if row.heard(policy):
+            severity = "low" if misread else "medium" if characters == 1 else "high"
+            known = next((m for m in row.open if m.plate == named.plate and m.seen == seen.plate), None)
+            if known is None:
+                id_ = warning_id(self._operator.name, self._operator.version, witness, capture.id, weighing.id)
+                now = Mismatch(
+                    id_, named.plate, seen.plate, severity, named.scope, (weighing.time,), (capture.time,), version, at
+                )
+                rest = row.open[-_OPEN + 1 :]
+            else:
+                now = msgspec.structs.replace(
+                    known,
+                    weighed_at=(*known.weighed_at, weighing.time)[-8:],
+                    seen_at=(*known.seen_at, capture.time)[-8:],
+                    changes=known.changes + 1,
+                )
+                rest = tuple(m for m in row.open if m is not known)
+            row = msgspec.structs.replace(row, open=tuple(m for m in (*rest, now) if m.received > at - DAY_MS))
+            cause = join_causes((named.origin, seen.origin))
+            self._emit("raised" if known is None else "updated", now, weighing.time, at, at, cause, seen.confidence)
+        self._put(witness, row)
+
+    def _take_back(self, witness: str, plate: str, time: int, bound: Bound, row: int, *, seen: bool) -> bool:
+        """Whether what arrives late explains a part of an open warning: a weighing of the captured plate (``seen``), or a
+        capture of the weighed one."""
+        known = self._get(witness)
+        received = self._batch.received[row]
+        for mismatch in known.open:
+            times = mismatch.seen_at if seen else mismatch.weighed_at
+            near = [t for t in times if abs(t - time) <= bound.latest_ms]
+            if plate != (mismatch.seen if seen else mismatch.plate) or not near:
+                continue
+            at = times.index(min(near, key=lambda t: abs(t - time)))
+            left = msgspec.structs.replace(
+                mismatch,
+                weighed_at=mismatch.weighed_at[:at] + mismatch.weighed_at[at + 1 :],
+                seen_at=mismatch.seen_at[:at] + mismatch.seen_at[at + 1 :],
+                changes=mismatch.changes + 1,
+            )
+            rest = tuple(left if m is mismatch else m for m in known.open if m is not mismatch or left.weighed_at)
+            self._put(witness, msgspec.structs.replace(known, open=rest).with_verdict(True))
+            change = "updated" if left.weighed_at else "cleared"
+            self._emit(change, left, time, received, self._batch.known_at(row), self._batch.origins[row], None)
+            return True
+        return False
+
+    def _emit(
+        self, change: str, about: Mismatch, time: int, at: int, known_at: int, cause: str, confidence: int | None
+    ) -> None:
+        parameters = {"seen": about.seen, "weighings": str(len(about.weighed_at))}
+        if confidence is not None:
+            parameters["confidence_percent"] = str(confidence)
+        self.events.append(
+            warning(
+                change,
+                about.warning,
+                "plate-mismatch",
+                severity=about.severity,
+                subject=about.plate,
+                scope=about.scope,
+                parameters=parameters,
+                since=min(about.weighed_at, default=time),
+                time=time,
+                at=at,
+                known_at=known_at,
+                cause=cause,
+                rule=self._default.rule,
+                rule_version=about.rule_version,
+                sequence=about.changes,
+            )
+        )
+
+
+def _bound(policy: PlateMatchPolicy, witness: str, keep: int = 8) -> Bound:
+    """Of the gates of a site (``site``, separator, nothing) or of the cameras of one scale."""
+    scale = witness.split("\x1f")[1]
+    return _around(policy.scale_within_s if scale else policy.gate_within_s, keep)
