@@ -405,6 +405,68 @@ WARNINGS: Mapping[str, WarningWords] = {
             ),
         ),
     ),
+    "shipment-quantity": WarningWords(
+        Text("装卸量不符", "Load differs"),
+        (
+            Text(
+                "{subject} 装 {loaded_kg:t} 吨，{to} 卸 {unloaded_kg:t} 吨，亏 {short_kg:t} 吨，允差 {tolerance_kg:t} 吨",
+                "{subject} loaded {loaded_kg:t} t; {to} received {unloaded_kg:t} t: {short_kg:t} t short, {tolerance_kg:t} t allowed",
+            ),
+            Text(
+                "{subject} 装 {loaded_kg:t} 吨，{to} 卸 {unloaded_kg:t} 吨，涨 {over_kg:t} 吨，允差 {tolerance_kg:t} 吨",
+                "{subject} loaded {loaded_kg:t} t; {to} received {unloaded_kg:t} t: {over_kg:t} t more, {tolerance_kg:t} t allowed",
+            ),
+        ),
+    ),
+    "shipment-commodity": WarningWords(
+        Text("装卸煤种不符", "Commodity differs"),
+        (
+            Text(
+                "{subject} 装的是{loaded:commodity}，{to} 卸的是{unloaded:commodity}",
+                "{subject} loaded {loaded:commodity}; {to} received {unloaded:commodity}",
+            ),
+        ),
+    ),
+    "shipment-plate": WarningWords(
+        Text("装卸车牌不符", "Plate differs"),
+        (
+            Text(
+                "运单 {shipment} 由 {subject} 装车，在 {to} 由 {unloaded_plate} 卸车",
+                "Waybill {shipment} was loaded by {subject} and unloaded at {to} by {unloaded_plate}",
+            ),
+        ),
+    ),
+    "shipment-late": WarningWords(
+        Text("运输超时", "Late on the way"),
+        (
+            Text(
+                "{subject} 到 {to} 用时 {took_s:seconds}，限 {limit_s:seconds}",
+                "{subject} took {took_s:seconds} to {to}; {limit_s:seconds} are allowed",
+            ),
+        ),
+    ),
+    "shipment-missing": WarningWords(
+        Text("装车未到", "Load missing"),
+        (
+            Text(
+                "{subject} 于 {loaded_at:time} 装 {net_kg:t} 吨运往 {destination}，后到 {to}",
+                "{subject} loaded {net_kg:t} t for {destination} at {loaded_at:time}, and came to {to} since",
+            ),
+            Text(
+                "{subject} 于 {loaded_at:time} 装 {net_kg:t} 吨运往 {destination}，超过 {limit_s:seconds}未到",
+                "{subject} loaded {net_kg:t} t for {destination} at {loaded_at:time}; nothing arrived within {limit_s:seconds}",
+            ),
+        ),
+    ),
+    "position-contradiction": WarningWords(
+        Text("定位不符", "Position contradicts"),
+        (
+            Text(
+                "{subject} 于 {weighed_at:time} 过磅，{located_at:time} 的定位却在 {distance_m:count} 米外",
+                "{subject} was weighed at {weighed_at:time}; at {located_at:time} its position was {distance_m:count} m away",
+            ),
+        ),
+    ),
     "device-silent": WarningWords(
         Text("设备静默", "Device silent"),
         (

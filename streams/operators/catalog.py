@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from hengliu.events import topics
 from streams.kernel.operator import Operator
 from streams.operators.flows import Flows
+from streams.operators.legs import Legs
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.positions import Positions
 from streams.operators.prices import Prices
 from streams.operators.sales import Sales
+from streams.operators.shipments import Shipments
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.supply import SupplyCut
@@ -31,10 +34,10 @@ class Group:
 
 
 GROUPS: tuple[Group, ...] = (
-    Group("vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows())),
+    Group("vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows(), Legs(), Positions())),
     Group("meter", (topics.BY_METER,), (Meters(),)),
     Group("device", (topics.BY_DEVICE,), (Silence(),)),
-    Group("site", (topics.TICKET, topics.BY_SITE), (Stock(), SupplyCut())),
+    Group("site", (topics.TICKET, topics.BY_SITE, topics.SHIPMENT), (Stock(), Shipments(), SupplyCut())),
     Group("enterprise", (topics.FLOW,), (Sales(),)),
     Group("market", (topics.BY_COMMODITY,), (Prices(),)),
 )

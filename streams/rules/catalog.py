@@ -11,8 +11,10 @@ from hengliu.events.family import Text
 from hengliu.reference import mass_limits
 from hengliu.reference.rules import RuleDeclaration
 from streams.operators.overload import OverloadPolicy
+from streams.operators.positions import PositionPolicy
 from streams.operators.prices import PricePolicy
 from streams.operators.sales import SalesPolicy
+from streams.operators.shipments import ShipmentPolicy
 from streams.operators.supply import SupplyCutPolicy
 from streams.operators.tickets import TicketPolicy
 from streams.rules.policy import RulePolicy, parameters_of
@@ -50,6 +52,11 @@ RULES: tuple[RuleDeclaration, ...] = (
          operators=("tickets",), warm_up_s=3 * _DAY_S, retirable=False),
     rule(OverloadPolicy(), "超限运输", "Overloaded vehicles", codes=("overload",),
          operators=("overload",), warm_up_s=3 * _DAY_S, citation=mass_limits.CITATION),
+    rule(ShipmentPolicy(), "装卸比对", "The two ends of a load",
+         codes=("shipment-quantity", "shipment-commodity", "shipment-plate", "shipment-late", "shipment-missing"),
+         operators=("legs", "shipments"), warm_up_s=5 * _DAY_S),
+    rule(PositionPolicy(), "定位比对", "Positions against weighings", codes=("position-contradiction",),
+         operators=("positions",), warm_up_s=2 * _DAY_S),
     rule(SalesPolicy(), "销售量异常", "Abnormal sales volume", codes=("sales-abnormal",),
          operators=("sales",), warm_up_s=71 * _DAY_S),
     rule(PricePolicy(), "价格异常", "Abnormal price", codes=("price-abnormal",),

@@ -16,15 +16,25 @@ from streams.kernel.merge import Arrival
 from streams.kernel.operator import Operator
 from streams.kernel.task import OperatorTask, Outputs
 from streams.operators.catalog import GROUPS
+from streams.operators.flows import Flows
+from streams.operators.overload import Overload
+from streams.operators.tickets import Tickets
+from tests.operators.journey_strategies import legs, movements
 from tests.operators.laws import Input, in_receive_order
 from tests.operators.strategies import BASE, DAY, HOUR, meter_readings, quotes, reports, sold, stock_inputs, weighings
 
 CATALOG = Catalog()
+
+
+def mixed(*inputs: list[Input]) -> list[Input]:
+    return in_receive_order([one for some in inputs for one in some])
+
+
 INPUTS = {
-    "vehicle": weighings(),
+    "vehicle": st.builds(mixed, weighings(), movements()),
     "meter": meter_readings(),
     "device": reports(),
-    "site": stock_inputs(),
+    "site": st.builds(mixed, stock_inputs(), legs()),
     "enterprise": sold(),
     "market": quotes(),
 }
@@ -124,7 +134,7 @@ def test_a_record_that_breaks_an_operator_is_quarantined_and_the_rest_goes_on() 
     good = Input("weighing.measured", BASE, BASE, {"plate": "蒙C00001", "mass_kg": 15_000}, "urn:x:wb", "w1")
     bad = Input("weighing.measured", BASE + 1, BASE, {"plate": 7}, "urn:x:wb", "w2")
     more = Input("weighing.measured", BASE + 2, BASE + HOUR, {"plate": "蒙C00001", "mass_kg": 48_000}, "urn:x:wb", "w3")
-    found = Released(GROUPS[0].operators)
+    found = Released((Tickets(), Overload(), Flows()))
     found.feed([arrival(i, n) for n, i in enumerate(in_receive_order([good, bad, more]))], BASE + 10_000)
     assert {t: len(r) for t, r in found.by_topic.items()} == {topics.QUARANTINE: 1, topics.TICKET: 1, topics.FLOW: 1}
 

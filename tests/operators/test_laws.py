@@ -11,15 +11,19 @@ from hengliu.events.family import EventData
 from streams.kernel.operator import Operator
 from streams.operators.catalog import GROUPS
 from streams.operators.flows import Flows
+from streams.operators.legs import Legs
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.positions import Positions
 from streams.operators.prices import PricePolicy, Prices
 from streams.operators.registers import RegisterPolicy
 from streams.operators.sales import Sales
+from streams.operators.shipments import Shipments
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.supply import SupplyCut
 from streams.operators.tickets import Tickets
+from tests.operators.journey_strategies import CITY, journeys, movements
 from tests.operators.laws import Input, check_laws, cuts, run
 from tests.operators.strategies import (
     BASE,
@@ -53,6 +57,8 @@ CASES = {
     "tickets": Case((Tickets(),), weighings(), WEIGHING_REFERENCE),
     "overload": Case((Overload(),), tickets(), WEIGHING_REFERENCE),
     "flows": Case((Flows(),), tickets()),
+    "shipments": Case((Legs(), Shipments()), journeys(), CITY),
+    "positions": Case((Positions(),), movements(), CITY),
     "meters": Case((Meters(),), meter_readings(), METER_REFERENCE),
     "meters keeping few": Case((Meters(RegisterPolicy(keep=4)),), meter_readings(), METER_REFERENCE),
     "silence": Case((Silence(),), reports(), DEVICE_REFERENCE),

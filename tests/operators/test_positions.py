@@ -3,41 +3,16 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hengliu.events.families.registry import RulePublished, SiteRegistered
+from hengliu.events.families.registry import RulePublished
 from hengliu.events.family import EventData
 from streams.operators.places import Place, distance_m, lies_in
 from streams.operators.positions import Positions
-from tests.operators.laws import Input, Run, check_laws, cuts, in_receive_order, run
+from tests.operators.journey_strategies import CITY, PLATE, fix, movements, weighing
+from tests.operators.laws import Input, Run, in_receive_order, run
 from tests.operators.strategies import BASE, DAY, MINUTE
-
-PLATE = "蒙C12345"
-CITY: tuple[EventData, ...] = (
-    SiteRegistered(site="m01", enterprise="m01", name="矿", division="150303", kind="mine", latitude="39.4400000",
-                   longitude="106.8900000"),
-    SiteRegistered(site="p01", enterprise="p01", name="厂", division="150302", kind="power", latitude="39.6900000",
-                   longitude="106.8200000"),
-    SiteRegistered(site="n01", enterprise="n01", name="某处", division="150302", kind="other"),
-)  # fmt: skip
-KM = 1 / 111.195
-"""Degrees of latitude."""
-
-
-def weighing(minute: float, site: str = "m01", late: float = 0, plate: str = PLATE) -> Input:
-    time = BASE + int(minute * MINUTE)
-    scope = (site, site, "150303")
-    data = {"plate": plate, "mass_kg": 48_000}
-    return Input("weighing.measured", time + int(late * MINUTE), time, data, f"urn:x:{site}", f"w{minute}", plate, scope)
-
-
-def fix(minute: float, north_km: float, late: float = 0, plate: str = PLATE) -> Input:
-    """A fix so many kilometres north of the mine, received ``late`` minutes after it."""
-    time = BASE + int(minute * MINUTE)
-    data = {"plate": plate, "latitude": f"{39.44 + north_km * KM:.7f}", "longitude": "106.8900000"}
-    scope = ("home", "home", "150302")
-    return Input("vehicle.located", time + int(late * MINUTE), time, data, "urn:x:gps", f"f{minute}", plate, scope)
 
 
 def drive(*inputs: Input, after: float = 0, registered: Sequence[EventData] = CITY) -> Run:
@@ -168,30 +143,6 @@ def test_a_division_lies_in_itself_its_city_and_its_province() -> None:
 
 
 # ---- laws
-
-
-@st.composite
-def movements(draw: st.DrawFn) -> list[Input]:
-    """Fixes and weighings of two plates: near, far, at the reach, late, from the future, of unknown sites, equal times."""
-    received = BASE
-    found: list[Input] = []
-    for number in range(draw(st.integers(0, 16))):
-        received += draw(st.sampled_from([0, 0, 1, MINUTE, 4 * MINUTE, 15 * MINUTE, 30 * MINUTE, DAY]))
-        minute = (received - BASE) / MINUTE - draw(st.sampled_from([0, 0, 0, 2, 15, 80, 1_500, -5]))
-        plate = draw(st.sampled_from([PLATE, PLATE, "蒙C54321"]))
-        if draw(st.booleans()):
-            one = weighing(minute, draw(st.sampled_from(["m01", "m01", "p01", "n01"])), plate=plate)
-        else:
-            one = fix(minute, draw(st.sampled_from([0, 1, 3, 11, 28, 40, 400])), plate=plate)
-        found.append(Input(one.type, received, one.time, one.data, one.source, f"e{number}", plate, one.scope))
-    return in_receive_order(found)
-
-
-@given(movements(), st.data())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_cut_replay_restore_and_identity(inputs: list[Input], data: st.DataObject) -> None:
-    until = (inputs[-1].received if inputs else BASE) + data.draw(st.sampled_from([0, 30 * MINUTE, DAY, 3 * DAY]))
-    check_laws((Positions(),), inputs, until, CITY, data.draw(cuts(len(inputs))))
 
 
 @given(movements())

@@ -4,55 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
-from hengliu.events.envelope import iso_ms
-from hengliu.events.families.registry import DistrictRegistered, RulePublished, SiteRegistered
+from hengliu.events.families.registry import RulePublished
 from hengliu.events.family import EventData
 from streams.operators.legs import Legs
 from streams.operators.shipments import Shipments
-from tests.operators.laws import Input, Run, check_laws, cuts, in_receive_order, run
-from tests.operators.strategies import BASE, DAY, HOUR
-
-PLATE = "蒙C12345"
-OTHER = "蒙C54321"
-MINE, PLANT, YARD, ELSEWHERE = ("m01", "150303"), ("p01", "150302"), ("t01", "150302"), ("x01", "640205")
-CITY: tuple[EventData, ...] = (
-    DistrictRegistered(division="150303", name="海南区"),
-    DistrictRegistered(division="150302", name="海勃湾区"),
-    DistrictRegistered(division="640205", name="惠农区", inside=False),
-    SiteRegistered(
-        site="m01", enterprise="m01", name="矿", division="150303", kind="mine", latitude="39.44", longitude="106.89"
-    ),
-    SiteRegistered(
-        site="p01", enterprise="p01", name="厂", division="150302", kind="power", latitude="39.69", longitude="106.82"
-    ),
-)
-
-
-def ticket(direction: str, hour: float, net_kg: int, late: float = 0, plate: str = PLATE, **more: Any) -> Input:
-    """A ticket of the mine (out) or the plant (in), its gross weighing at ``hour``, received ``late`` hours after it."""
-    site, division = more.pop("at", MINE if direction == "out" else PLANT)
-    time = BASE + int(hour * HOUR)
-    data: dict[str, Any] = {
-        "enterprise": site, "site": site, "division": division, "plate": plate, "direction": direction,
-        "gross_kg": net_kg + 15_000, "tare_kg": 15_000, "net_kg": net_kg, "gross_time": iso_ms(time),
-        "tare_source": "measured", "commodity": "raw", "use": "power", **more,
-    }  # fmt: skip
-    id_ = f"{direction}-{site}-{hour}-{plate[-1]}"
-    received = time + int(late * HOUR)
-    return Input("weighing.recorded", received, time, data, "/streams/tickets", id_, site, (site, site, division))
-
-
-def stranded(hour: float, plate: str = PLATE) -> Input:
-    """The crossing at ``hour`` was never followed by a tare; so says tickets a day later."""
-    time = BASE + int(hour * HOUR)
-    data = {
-        "warning": "0" * 32, "code": "tare-missing", "severity": "medium", "subject": plate, "enterprise": "p01", "site": "p01",
-        "division": "150302", "parameters": {"mass_kg": "48000", "weighed_at": iso_ms(time)}, "since": iso_ms(time),
-    }  # fmt: skip
-    return Input("warning.raised", time + DAY, time, data, "/streams/tickets", f"w{hour}", "", ("p01", "p01", "150302"))
+from tests.operators.journey_strategies import CITY, MINE, OTHER, PLANT, PLATE, YARD, journeys, stranded, ticket
+from tests.operators.laws import Input, Run, in_receive_order, run
+from tests.operators.strategies import BASE, HOUR
 
 
 def ship(*tickets: Input, after: float = 0, registered: Sequence[EventData] = CITY) -> Run:
@@ -309,39 +269,6 @@ def test_a_published_version_judges_and_is_named_and_a_retired_one_is_silent() -
 
 
 # ---- laws
-
-
-@st.composite
-def journeys(draw: st.DrawFn) -> list[Input]:
-    """Loadings, unloadings and strandings of two plates under few waybills, in any order and at awkward times."""
-    received = BASE
-    found: list[Input] = []
-    for number in range(draw(st.integers(0, 14))):
-        received += draw(st.sampled_from([0, 0, 1, HOUR, 7 * HOUR, 36 * HOUR, 36 * HOUR + 1, 80 * HOUR]))
-        hour = (received - BASE) / HOUR - draw(st.sampled_from([0, 0, 0, 1, 8, 400]))
-        plate = draw(st.sampled_from([PLATE, PLATE, OTHER]))
-        if draw(st.integers(0, 9)) == 0:
-            one = stranded(hour, plate)
-        else:
-            more: dict[str, Any] = {}
-            for name, values in (("waybill", ["W1", "W2"]), ("destination", ["150302", "640205", "150300"]),
-                                 ("origin", ["150303", "640205"]), ("commodity", ["coke"])):  # fmt: skip
-                if draw(st.booleans()):
-                    more[name] = draw(st.sampled_from(values))
-            if draw(st.integers(0, 5)) == 0:
-                more["tare_source"] = "register"
-            net = draw(st.sampled_from([33_000, 33_000, 32_600, 30_000]))
-            one = ticket(draw(st.sampled_from(["out", "in"])), hour, net, plate=plate, **more)
-        known = received - draw(st.sampled_from([0, 0, DAY]))
-        found.append(Input(one.type, received, one.time, one.data, one.source, f"t{number}", one.key, one.scope, known))
-    return in_receive_order(found)
-
-
-@given(journeys(), st.data())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_cut_replay_restore_and_identity(inputs: list[Input], data: st.DataObject) -> None:
-    until = (inputs[-1].received if inputs else BASE) + data.draw(st.sampled_from([0, HOUR, 36 * HOUR, 200 * HOUR]))
-    check_laws((Legs(), Shipments()), inputs, until, CITY, data.draw(cuts(len(inputs))))
 
 
 @given(journeys())
