@@ -216,6 +216,54 @@ def log_tail(
     _look("tail", topic, last, follow, clocks)
 
 
+@app.command(epilog="例 / example:  hengliu backtest overload --from 2026-03-01 --to 2026-03-08 --set combination-6=46000")
+def backtest(
+    rule: Annotated[str, typer.Argument(help="规则名 / name of the rule.", metavar="RULE")],
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="TIME", help="起（含）：2026-03-01、2026-03-01T08:00（北京时间）、RFC 3339、36h 前 / from."
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="TIME", help="止（不含），now 为现在 / to, exclusive; now.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="替换的参数，可多次 / another parameter; repeatable."),
+    ] = None,
+    active: Annotated[bool, typer.Option("--active", help="停用期间按启用重放 / as if active where it was retired.")] = False,
+    warm_up: Annotated[
+        str,
+        typer.Option(
+            "--warm-up",
+            metavar="DURATION",
+            help="预热时长，如 7d；all 为全部 / state made up before; all. [default: the rule's]",
+        ),
+    ] = "",
+    received_until: Annotated[
+        str, typer.Option("--received-until", metavar="TIME", help="只重放此前收到的记录 / only what was received before.")
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="输出一个 JSON 文档 / print one JSON document.")] = False,
+) -> None:
+    """用历史数据回测规则，只读不写 / what a rule would have raised with other parameters, beside what it raised. It only reads.
+
+    时间是预警的事件时间；记录从其前的预热期开始，按收到的次序重放到日志末尾。
+    Times are those of the warnings' causes; records are replayed as received, from the warm-up on to the end of the log.
+
+    退出码 / exit codes: 0 已比较 / compared; 1 日志不可读或没有记录 / no log, nothing in it; 2 要求有误 / cannot be done.
+    """
+
+    async def main(settings: Settings) -> int:
+        from hengliu.cli.backtest import backtest as command
+        from hengliu.ports.clock import SystemClock
+
+        return await command(
+            settings, rule, from_, to, set_ or [], active=active, warm_up=warm_up, received_until=received_until,
+            as_json=json, now_ms=SystemClock().now_ms(),
+        )  # fmt: skip
+
+    run(main)
+
+
 @token_app.command("issue")
 def token_issue(
     name: Annotated[str, typer.Argument(help="持有者名称 / name of the holder.")],

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from hengliu.events.family import Text
 
-__all__ = ["Fault", "Parameter", "ParameterKind", "RuleDeclaration", "Value"]
+__all__ = ["FAULT_TEXTS", "Fault", "Parameter", "ParameterKind", "RuleDeclaration", "Value"]
 
 Value = int | str | Decimal
 ParameterKind = Literal["integer", "decimal", "text"]
@@ -21,10 +21,21 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _TEXT_LENGTH: Final = 256
 
+FAULT_TEXTS: Final[Mapping[str, Text]] = {
+    "rule-parameter-unknown": Text(
+        "规则“{rule}”没有参数“{name}”，可用：{known}", "The rule “{rule}” has no parameter “{name}”; it has: {known}"
+    ),
+    "rule-parameter-value": Text(
+        "规则“{rule}”的参数“{name}”不能取“{value}”：应为{expected_zh}",
+        "The parameter “{name}” of the rule “{rule}” cannot be “{value}”: {expected_en}",
+    ),
+}
+"""Code to words, for whoever refuses a version or a parameter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a published version does not fit. ``code`` stands in the catalogue of problems; ``parameters`` fill it."""
+    """Why a published version does not fit. ``code`` stands in ``FAULT_TEXTS``; ``parameters`` fill it."""
 
     code: str
     parameters: Mapping[str, str]

@@ -1,0 +1,1 @@
+"""Rules as data: back-tests, and the commands that change a rule."""
