@@ -86,6 +86,10 @@ bench: install-tests ## Measure every stage beside its own limit; writes docs/be
 	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench --engine kafka --write
 
+.PHONY: detection
+detection: $(VENV)/.dev ## Measure what the rules find and miss; writes docs/detection.md
+	$(BIN)/python -m bench.detection_city --write
+
 .PHONY: docs
 docs: $(VENV)/.dev ## Write the generated pages anew: settings, OpenAPI, AsyncAPI, metrics, problem codes
 	$(BIN)/python -m tools.generate_docs

@@ -1256,7 +1256,7 @@ class World:
         """What becomes of a load between two works of the city."""
         assert d.line is not None
         trip, end, plate, fraud = d.trip, self.works[d.line.end], d.truck.plate, self._fraud
-        names = (d.waybill, end.site.id)
+        names = (d.waybill,)
         if self._now("theft_every_trips"):
             trip.kind, taken = "theft", fraud.randint(1_500, 4_000)
             d.load -= taken
