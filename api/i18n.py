@@ -604,6 +604,63 @@ WARNINGS: Mapping[str, WarningWords] = {
             ),
         ),
     ),
+    "plate-mismatch": WarningWords(
+        Text("车牌不符", "Plate mismatch"),
+        (
+            Text(
+                "{subject} 过磅 {weighings:count} 次，同时抓拍到的是 {seen}",
+                "{subject} was weighed {weighings:count} times; the camera saw {seen}",
+            ),
+        ),
+    ),
+    "repeated-weighing": WarningWords(
+        Text("重复过磅", "Repeated weighing"),
+        (
+            Text(
+                "{subject} 同一车煤过磅 {weighings:count} 次：{first_at:time} {first_kg:t} 吨，{again_at:time} {again_kg:t} 吨",
+                "{subject} was weighed {weighings:count} times with one load: {first_kg:t} t at {first_at:time}, {again_kg:t} t at {again_at:time}",
+            ),
+            Text("{subject} 两次过磅之间已有空车或出场记录", "{subject} was empty, or outside, between the two weighings"),
+        ),
+    ),
+    "tare-drift": WarningWords(
+        Text("皮重异常", "Tare drift"),
+        (
+            Text(
+                "{subject} 皮重 {tare_kg:t} 吨，平常 {usual_kg:t} 吨，相差 {off_kg:t} 吨，允许 {allowed_kg:t} 吨",
+                "{subject} weighed {tare_kg:t} t empty; usual are {usual_kg:t} t: {off_kg:t} t off, {allowed_kg:t} t allowed",
+            ),
+        ),
+    ),
+    "weight-curve-step": WarningWords(
+        Text("称重曲线突变", "Step in the weight curve"),
+        (
+            Text(
+                "{subject} 称 {plate} 时，静止的示值由 {before_kg:t} 吨突变为 {after_kg:t} 吨",
+                "While {plate} stood on {subject}, the reading jumped from {before_kg:t} t to {after_kg:t} t",
+            ),
+        ),
+    ),
+    "idle-not-zero": WarningWords(
+        Text("空秤不归零", "Idle scale not at zero"),
+        (
+            Text(
+                "{subject} 空秤示值 {zero_kg:count} 千克，允许 {tolerance_kg:count} 千克",
+                "{subject} shows {zero_kg:count} kg when idle; {tolerance_kg:count} kg are allowed",
+            ),
+            Text("{subject} 空秤示值 {zero_kg:count} 千克", "{subject} shows {zero_kg:count} kg when idle"),
+        ),
+    ),
+    "scale-not-calibrated": WarningWords(
+        Text("衡器未检定", "Scale not verified"),
+        (
+            Text(
+                "{subject} 在用，检定有效期至 {calibrated_until:time}",
+                "{subject} is in use; its verification holds until {calibrated_until:time}",
+            ),
+            Text("{subject} 在用，未登记检定", "{subject} is in use; no verification is registered"),
+        ),
+    ),
 }
 """Warning code to its words. ``subject``, ``since`` and ``place`` (the name of its site) may stand beside
 the event's parameters. A test holds that every code that an operator raises stands here."""

@@ -8,18 +8,24 @@ from dataclasses import dataclass
 
 from hengliu.events import topics
 from streams.kernel.operator import Operator
+from streams.operators.calibration import Calibration
 from streams.operators.flows import Flows
+from streams.operators.idle_zero import IdleZero
 from streams.operators.legs import Legs
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.plate_match import PlateMatch
 from streams.operators.positions import Positions
 from streams.operators.prices import Prices
+from streams.operators.repeated import RepeatedWeighing
 from streams.operators.sales import Sales
 from streams.operators.shipments import Shipments
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.supply import SupplyCut
+from streams.operators.tare_drift import TareDrift
 from streams.operators.tickets import Tickets
+from streams.operators.weight_curve import WeightCurve
 
 __all__ = ["GROUPS", "Group"]
 
@@ -34,10 +40,12 @@ class Group:
 
 
 GROUPS: tuple[Group, ...] = (
-    Group("vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows(), Legs(), Positions())),
+    Group(
+        "vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows(), Legs(), Positions(), RepeatedWeighing(), TareDrift())
+    ),
     Group("meter", (topics.BY_METER,), (Meters(),)),
-    Group("device", (topics.BY_DEVICE,), (Silence(),)),
-    Group("site", (topics.TICKET, topics.BY_SITE, topics.SHIPMENT), (Stock(), Shipments(), SupplyCut())),
+    Group("device", (topics.BY_DEVICE,), (Silence(), IdleZero(), Calibration(), WeightCurve())),
+    Group("site", (topics.TICKET, topics.BY_SITE, topics.SHIPMENT), (Stock(), Shipments(), SupplyCut(), PlateMatch())),
     Group("enterprise", (topics.FLOW,), (Sales(),)),
     Group("market", (topics.BY_COMMODITY,), (Prices(),)),
 )

@@ -10,13 +10,19 @@ from hengliu.events.families.registry import RulePublished
 from hengliu.events.family import Text
 from hengliu.reference import mass_limits
 from hengliu.reference.rules import RuleDeclaration
+from streams.operators.calibration import CalibrationPolicy
+from streams.operators.idle_zero import IdleZeroPolicy
 from streams.operators.overload import OverloadPolicy
+from streams.operators.plate_match import PlateMatchPolicy
 from streams.operators.positions import PositionPolicy
 from streams.operators.prices import PricePolicy
+from streams.operators.repeated import RepeatedWeighingPolicy
 from streams.operators.sales import SalesPolicy
 from streams.operators.shipments import ShipmentPolicy
 from streams.operators.supply import SupplyCutPolicy
+from streams.operators.tare_drift import TareDriftPolicy
 from streams.operators.tickets import TicketPolicy
+from streams.operators.weight_curve import WeightCurvePolicy
 from streams.rules.policy import RulePolicy, parameters_of
 
 __all__ = ["DEFAULT_RULES", "RULES", "RULES_BY_NAME", "rule"]
@@ -61,6 +67,18 @@ RULES: tuple[RuleDeclaration, ...] = (
          operators=("sales",), warm_up_s=71 * _DAY_S),
     rule(PricePolicy(), "价格异常", "Abnormal price", codes=("price-abnormal",),
          operators=("prices",), warm_up_s=31 * _DAY_S),
+    rule(PlateMatchPolicy(), "车牌比对", "Plates weighed and plates seen", codes=("plate-mismatch",),
+         operators=("plate-match",), warm_up_s=2 * _DAY_S),
+    rule(RepeatedWeighingPolicy(), "重复过磅", "One load weighed again", codes=("repeated-weighing",),
+         operators=("repeated-weighing",), warm_up_s=2 * _DAY_S),
+    rule(TareDriftPolicy(), "皮重异常", "Tare against the vehicle's own history", codes=("tare-drift",),
+         operators=("tare-drift",), warm_up_s=21 * _DAY_S),
+    rule(WeightCurvePolicy(), "称重曲线", "Steps in a standing truck's weight curve", codes=("weight-curve-step",),
+         operators=("weight-curve",), warm_up_s=0),
+    rule(IdleZeroPolicy(), "空秤归零", "What an idle scale shows", codes=("idle-not-zero",),
+         operators=("idle-zero",), warm_up_s=2 * _DAY_S, citation="OIML R 76-1:2006 3.5.1, 3.5.2"),
+    rule(CalibrationPolicy(), "衡器检定", "Verification of scales", codes=("scale-not-calibrated",),
+         operators=("calibration",), warm_up_s=2 * _DAY_S, citation="《中华人民共和国计量法》第九条"),
     rule(SupplyCutPolicy(), "停秤过车", "Vehicles counted while every scale is dark", codes=("supply-cut",),
          operators=("supply-cut",), warm_up_s=_DAY_S),
 )  # fmt: skip

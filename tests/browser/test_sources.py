@@ -19,6 +19,8 @@ from hengliu.events.catalog import FAMILIES
 from hengliu.reference.codes import CODES, list_of
 from hengliu.reference.problems import FIELD_FAULTS
 from projections.queries import QUERIES
+from streams.operators.catalog import GROUPS
+from streams.rules.catalog import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((ROOT / "api" / "templates").iterdir())
@@ -99,7 +101,7 @@ def test_script_texts_are_those_that_the_script_uses() -> None:
     assert used | computed == set(SCRIPT_TEXTS)
 
 
-OTHER_TEXTS = {"derived-from", "by-vehicle", "by-meter", "by-device", "by-site"}
+OTHER_TEXTS = {"derived-from", "by-vehicle", "by-meter", "by-device", "by-site", "ex-mine"}
 """Texts with a hyphen in the operators that are no warning codes."""
 
 
@@ -108,7 +110,8 @@ def test_every_warning_that_an_operator_raises_has_words() -> None:
     found = {"power-lost", "network-lost", "overload"}
     for path in folder.glob("*.py"):
         found |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', path.read_text(encoding="utf-8")))
-    assert found - OTHER_TEXTS - set(WARNINGS) == set()
+    named = {n for d in RULES for n in (d.rule, *d.defaults)} | {o.name for g in GROUPS for o in g.operators}
+    assert found - OTHER_TEXTS - named - set(WARNINGS) == set()
 
 
 def test_faults_of_fields_are_shown_without_open_places() -> None:

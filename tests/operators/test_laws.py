@@ -9,22 +9,29 @@ from hypothesis import strategies as st
 
 from hengliu.events.family import EventData
 from streams.kernel.operator import Operator
+from streams.operators.calibration import Calibration
 from streams.operators.catalog import GROUPS
 from streams.operators.flows import Flows
+from streams.operators.idle_zero import IdleZero
 from streams.operators.legs import Legs
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.plate_match import PlateMatch
 from streams.operators.positions import Positions
 from streams.operators.prices import PricePolicy, Prices
 from streams.operators.registers import RegisterPolicy
+from streams.operators.repeated import RepeatedWeighing
 from streams.operators.sales import Sales
 from streams.operators.shipments import Shipments
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.supply import SupplyCut
+from streams.operators.tare_drift import TareDrift, TareDriftPolicy
 from streams.operators.tickets import Tickets
+from streams.operators.weight_curve import WeightCurve
 from tests.operators.journey_strategies import CITY, journeys, movements
 from tests.operators.laws import Input, check_laws, cuts, run
+from tests.operators.passage_strategies import PASSAGE_REFERENCE, passages, tares
 from tests.operators.strategies import (
     BASE,
     DAY,
@@ -65,6 +72,10 @@ CASES = {
     "sales": Case((Sales(),), sold(), SALES_REFERENCE),
     "prices": Case((Prices(PricePolicy(min_peers=2, index_raw=60_000)),), quotes()),
     "supply-cut": Case((SupplyCut(),), site_traffic(), SUPPLY_REFERENCE),
+    "plates": Case((PlateMatch(),), passages(), PASSAGE_REFERENCE),
+    "repeated": Case((RepeatedWeighing(),), passages(), PASSAGE_REFERENCE),
+    "tare drift": Case((TareDrift(TareDriftPolicy(least=2)),), tares(), PASSAGE_REFERENCE),
+    "scales": Case((IdleZero(), Calibration(), WeightCurve()), passages(), PASSAGE_REFERENCE),
     "stock": Case((Stock(),), stock_inputs(), STOCK_REFERENCE),
     "vehicle": Case((Tickets(), Overload(), Flows()), weighings(), WEIGHING_REFERENCE),
 }
