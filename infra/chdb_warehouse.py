@@ -29,6 +29,7 @@ from clickhouse_driver.streams.native import BlockInputStream
 from hengliu.ports.warehouse import Parameter, Result, TableSchema, WarehouseError, WarehouseUnavailable, identifier
 from infra.warehouse_common import (
     InsertGuards,
+    ThreadedWarehouse,
     check_parameters,
     engine_error,
     insert_settings,
@@ -36,7 +37,6 @@ from infra.warehouse_common import (
     prepare_block,
     text_of,
     to_result,
-    warm_arrow,
 )
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class ChdbLimits:
     query_threads: int = 2
 
 
-class ChdbWarehouse:
+class ChdbWarehouse(ThreadedWarehouse):
     """A Warehouse over a directory. Build it with ``open``."""
 
     def __init__(self, path: Path, readers: int, limits: ChdbLimits, guards: InsertGuards) -> None:
@@ -86,11 +86,11 @@ class ChdbWarehouse:
         self._limits = limits
         self._guards = guards
         self._pid = os.getpid()
-        self._closed = False
         self._sessions: list[_Session] = []
         self._local = threading.local()
         self._writer = ThreadPoolExecutor(1, "chdb-write")
         self._readers = ThreadPoolExecutor(readers, "chdb-read")
+        super().__init__(self._writer, self._readers)
 
     @classmethod
     async def open(
@@ -107,13 +107,7 @@ class ChdbWarehouse:
             WarehouseUnavailable: another process has it open (code 76), or this process has another path open (36).
         """
         self = cls(path, readers, limits or ChdbLimits(), guards or InsertGuards())
-        try:
-            await self._run(self._writer, self._create)
-        except BaseException:
-            await self.close()
-            raise
-        self._writer.submit(warm_arrow)
-        return self
+        return await self._opened(self._writer, self._create)
 
     async def execute(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> None:
         statement, bound = one_statement(sql), _encode(sql, parameters)
@@ -130,19 +124,14 @@ class ChdbWarehouse:
             await self._run(self._writer, lambda: self._insert(table, block, token), inserting=True)
 
     async def close(self) -> None:
-        """Wait for what runs and release the directory. A second call does nothing."""
-        if self._closed or os.getpid() != self._pid:
-            return
-        self._closed = True
+        """Wait for what runs and release the directory. A second call does nothing, nor one in a forked child."""
+        if os.getpid() == self._pid:
+            await super().close()
 
-        def release() -> None:
-            self._writer.shutdown(wait=True)
-            self._readers.shutdown(wait=True)
-            for session in self._sessions:
-                session.close()
-            self._sessions.clear()
-
-        await asyncio.to_thread(release)
+    def _disconnect(self) -> None:
+        for session in self._sessions:
+            session.close()
+        self._sessions.clear()
 
     # --- in the threads ---
 
@@ -150,8 +139,7 @@ class ChdbWarehouse:
         if os.getpid() != self._pid:
             # The engine's threads did not come along: the first query of a forked child would hang for ever.
             raise WarehouseError(text_of("warehouse.fork"))
-        if self._closed:
-            raise WarehouseError(text_of("warehouse.closed"))
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, call, inserting)
 
     def _guarded(self, call: Callable[[], T], inserting: bool) -> T:

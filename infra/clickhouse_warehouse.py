@@ -22,6 +22,7 @@ from clickhouse_driver import Client, errors
 from hengliu.ports.warehouse import Parameter, Result, TableSchema, WarehouseError, WarehouseUnavailable, identifier
 from infra.warehouse_common import (
     InsertGuards,
+    ThreadedWarehouse,
     check_parameters,
     engine_error,
     insert_settings,
@@ -29,7 +30,6 @@ from infra.warehouse_common import (
     prepare_block,
     text_of,
     to_result,
-    warm_arrow,
 )
 
 T = TypeVar("T")
@@ -84,20 +84,20 @@ class ClickHouseLimits:
     insert_seconds: float = 120
 
 
-class ClickHouseWarehouse:
+class ClickHouseWarehouse(ThreadedWarehouse):
     """A Warehouse on a server. Build it with ``open``."""
 
     def __init__(self, address: ClickHouseAddress, readers: int, limits: ClickHouseLimits, guards: InsertGuards) -> None:
         self._address = address
         self._limits = limits
         self._guards = guards
-        self._closed = False
         self._local = threading.local()
         self._clients: list[Client] = []
         self._http: http.client.HTTPConnection | None = None
         self._readers = ThreadPoolExecutor(readers, "clickhouse-read")
         self._executor = ThreadPoolExecutor(1, "clickhouse-execute")
         self._inserter = ThreadPoolExecutor(1, "clickhouse-insert")
+        super().__init__(self._inserter, self._executor, self._readers)
 
     @classmethod
     async def open(
@@ -117,13 +117,7 @@ class ClickHouseWarehouse:
         """
         address = ClickHouseAddress.parse(url)
         self = cls(address, readers, limits or ClickHouseLimits(), guards or InsertGuards())
-        try:
-            await self._run(self._inserter, self._create_database)
-        except BaseException:
-            await self.close()
-            raise
-        self._inserter.submit(warm_arrow)
-        return self
+        return await self._opened(self._inserter, self._create_database)
 
     async def execute(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> None:
         statement, bound = one_statement(sql), check_parameters(sql, parameters)
@@ -138,28 +132,17 @@ class ClickHouseWarehouse:
         if block.num_rows:
             await self._run(self._inserter, lambda: self._insert(table, block, token))
 
-    async def close(self) -> None:
-        """Wait for what runs and disconnect. A second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-
-        def release() -> None:
-            for pool in (self._inserter, self._executor, self._readers):
-                pool.shutdown(wait=True)
-            for client in self._clients:
-                client.disconnect()
-            self._clients.clear()
-            if self._http is not None:
-                self._http.close()
-
-        await asyncio.to_thread(release)
+    def _disconnect(self) -> None:
+        for client in self._clients:
+            client.disconnect()
+        self._clients.clear()
+        if self._http is not None:
+            self._http.close()
 
     # --- in the threads ---
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        if self._closed:
-            raise WarehouseError(text_of("warehouse.closed"))
+        self._check_open()
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, call)
         except errors.UnknownTypeError as error:

@@ -11,7 +11,9 @@ it carries, what stock Faust gets wrong:
 * partitions are resumed only when the flow is, which is after the seek: stock resumes first, and delivers records that the
   seek then delivers again.
 
-Faust's commits stay advisory: positions come from the state of our tasks, through ``app.host``.
+Records come through the log's own bulk reader, never through a consumer of Faust's; what differs between the transports is
+membership. Faust's commits stay advisory: positions come from the state of our tasks, through ``app.host``, and what is
+committed to a consumer group is what those tasks have committed, for whoever watches its lag.
 """
 
 from collections import deque
@@ -20,10 +22,13 @@ from typing import Any
 
 from faust.types import TP, ConsumerMessage
 
-from hengliu.ports.log import Slice, TopicPartition
+from hengliu.ports.log import LogReader, LogUnavailable, Slice, TopicPartition
 from hengliu.ports.membership import PartitionHost
 
-__all__ = ["BatchConsumer"]
+__all__ = ["MAX_RECORDS", "BatchConsumer"]
+
+MAX_RECORDS = 20_000
+"""Records of all partitions that one poll brings."""
 
 
 class BatchConsumer:
@@ -38,6 +43,10 @@ class BatchConsumer:
         super().__init__(*args, **kwargs)
         self._accepted: dict[TP, deque[int]] = {}
         self._stashed: set[TP] = set()
+        self._assigned: set[TP] = set()
+        self._positions_now: dict[TP, int] = {}
+        self._reader: LogReader | None = None
+        self._reading: frozenset[TP] = frozenset()
         deliver = self.callback
 
         async def accept(message: ConsumerMessage) -> Any:
@@ -56,7 +65,7 @@ class BatchConsumer:
         piece: Slice = record
         key = TP(piece.topic, piece.partition)
         return ConsumerMessage(
-            piece.topic, piece.partition, piece.next_position - 1, piece.headers[-1].received / 1000, 0, None, None, piece,
+            piece.topic, piece.partition, piece.next_position - 1, 0.0, 0, None, None, piece,
             None, 0, 0, key, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
@@ -66,12 +75,11 @@ class BatchConsumer:
     def _new_offset(self, tp: TP) -> int | None:
         accepted = self._accepted.get(tp)
         index = self._acked_index[tp]
-        last: int | None = None
         while accepted and accepted[0] in index:
             last = accepted.popleft()
             index.discard(last)
             self._acked[tp].remove(last)
-        return None if last is None else last + 1
+        return self.host.committed(TopicPartition(tp.topic, tp.partition))
 
     def _forget(self, tps: Iterable[TP]) -> None:
         for tp in tps:
@@ -91,8 +99,13 @@ class BatchConsumer:
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.host.revoked([TopicPartition(tp.topic, tp.partition) for tp in revoked])
         await super().on_partitions_revoked(revoked)  # type: ignore[misc]
+        self._assigned -= revoked
         for tp in revoked:
             self._accepted.pop(tp, None)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._assigned = set(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)  # type: ignore[misc]
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         self._stashed |= {TP(tp.topic, tp.partition) for tp in tps}
@@ -101,3 +114,81 @@ class BatchConsumer:
         super().resume_flow()  # type: ignore[misc]
         stashed, self._stashed = self._stashed, set()
         super().resume_partitions(stashed)  # type: ignore[misc]
+
+    # ---- reading
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        await self._drop_reader()
+        self._positions_now = dict(await self._positions(self.assignment()))
+        return dict(self._positions_now)
+
+    async def _drop_reader(self) -> None:
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            await reader.close()
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
+        active = frozenset(TP(tp.topic, tp.partition) for tp in (active_partitions or self.assignment()))
+        if self._reader is None or active != self._reading:
+            await self._drop_reader()
+            self._reader = await self.host.log.open_reader(
+                {TopicPartition(tp.topic, tp.partition): self._positions_now.get(tp, 0) for tp in active}, bulk=True
+            )
+            self._reading = active
+        found: dict[TP, list[Any]] = {}
+        reader = self._reader
+        try:
+            pieces = await reader.poll(MAX_RECORDS, int(min(timeout, 1.0) * 1000))
+        except LogUnavailable:
+            if reader is self._reader:
+                raise
+            return {}
+        if reader is not self._reader:
+            return {}  # a seek came in between: what was read is from before it, and must not move the positions
+        for piece in pieces:
+            tp = TP(piece.topic, piece.partition)
+            self._positions_now[tp] = piece.next_position
+            found.setdefault(tp, []).append(piece)
+        return found
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self._positions_now[TP(partition.topic, partition.partition)] = offset
+        await self._drop_reader()
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        for tp, offset in partitions.items():
+            await self._seek(tp, offset)
+
+    async def position(self, tp: TP) -> int | None:
+        return self._positions_now.get(tp)
+
+    def assignment(self) -> set[TP]:
+        return set(self._assigned)
+
+    def highwater(self, tp: TP) -> int:
+        return self._positions_now.get(tp, 0)
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self.highwater(tp) for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return dict.fromkeys(partitions, 0)
+
+    def topic_partitions(self, topic: str) -> int | None:
+        return sum(1 for tp in self._assigned if tp.topic == topic) or None
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        return partition
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    async def create_topic(self, *args: Any, **kwargs: Any) -> None:
+        """Topics are created by composition."""
+
+    def close(self) -> None:
+        """The reader is closed by ``on_stop``."""
+
+    async def on_stop(self) -> None:
+        await super().on_stop()  # type: ignore[misc]
+        await self._drop_reader()

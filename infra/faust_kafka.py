@@ -10,9 +10,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from hengliu.ports.log import Slice
 from infra.faust_batch import BatchConsumer
-from infra.kafka_log.codec import decode_headers
 
 __all__ = ["CoPartitionAssignor", "Transport", "assign"]
 
@@ -64,12 +62,20 @@ class CoPartitionAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         """Nothing is remembered."""
 
 
+class _Listener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Hears of assignments in the consumer's thread."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        # This client only keeps our place in the group; what it would fetch is read by the log's bulk reader.
+        self._thread._ensure_consumer().pause(*assigned)
+        await super().on_partitions_assigned(assigned)
+
+
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """The thread that talks to the broker."""
+    """The thread that keeps the group membership."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        self._next: dict[TP, int] = {}
         self._assignor = CoPartitionAssignor
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -79,65 +85,29 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             partition_assignment_strategy=[CoPartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000.0),
-            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            # The stock driver waits 1.5 s for a fetch to fill; a person waits at the end of this one.
-            fetch_max_wait_ms=100,
             request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
-            check_crcs=conf.broker_check_crcs,
             session_timeout_ms=int(conf.broker_session_timeout * 1000.0),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000.0),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000.0),
-            # Outputs of open or aborted transactions must never reach an operator.
-            isolation_level="read_committed",
         )
-
-    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
-        fetched = await super()._fetch_records(*args, **kwargs)
-        out: dict[TP, list[Any]] = {}
-        for raw_tp, records in fetched.items():
-            if not records:
-                continue
-            tp = TP(raw_tp.topic, raw_tp.partition)
-            # After a rebalance the consumer may stand before what it fetched last. A slice never starts behind its first
-            # record: a host that waits for exactly that position would take these records a second time.
-            start = min(self._next.get(tp, records[0].offset), records[0].offset)
-            end = records[-1].offset + 1
-            self._next[tp] = end
-            out[tp] = [
-                Slice(
-                    tp.topic, tp.partition, start, end, [r.offset for r in records], [r.key or b"" for r in records],
-                    [r.value or b"" for r in records], [decode_headers(r.headers, tp.topic, r.offset) for r in records],
-                )
-            ]  # fmt: skip
-        return out
-
-    async def seek_to_positions(self, positions: Mapping[TP, int]) -> None:
-        """Seek in the consumer's own thread."""
-        await self.call_thread(self._seek_positions, positions)
-
-    async def _seek_positions(self, positions: Mapping[TP, int]) -> None:
-        consumer = self._ensure_consumer()
-        for tp, position in positions.items():
-            consumer.seek(aiokafka.TopicPartition(tp.topic, tp.partition), position)
-            self._next[tp] = position
-
-    def seek(self, partition: TP, offset: int) -> None:
-        super().seek(partition, offset)
-        self._next[TP(partition.topic, partition.partition)] = offset
 
 
 class Consumer(BatchConsumer, driver.Consumer):  # type: ignore[misc]
-    """The aiokafka consumer with slices and our own positions."""
+    """Membership and assignment through aiokafka, which takes an assignor of ours; records through librdkafka."""
+
+    RebalanceListener = _Listener
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        positions = await self._positions([TP(tp.topic, tp.partition) for tp in self.assignment()])
-        await self._thread.seek_to_positions(positions)
-        return positions
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
+        # A member that does not poll for ``max_poll_interval_ms`` is taken for dead: our polls are what tells that we live.
+        with self._thread._ensure_consumer()._subscription.fetch_context():
+            return await super()._getmany(active_partitions, timeout)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """The driver would look for fetches of its own client. Liveness is tied to what tasks commit (``/readyz``)."""
 
 
 class Transport(driver.Transport):  # type: ignore[misc]

@@ -4,14 +4,17 @@ Every rule here answers a measured difference between the two engines or a value
 ``docs/protocols/warehouse.md`` lists them.
 """
 
+import asyncio
 import functools
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import uuid4
 
 import pyarrow as pa
@@ -358,6 +361,48 @@ def prepare_block(table: TableSchema, data: pa.Table, token: str, guards: Insert
 def warm_arrow() -> None:
     """Let the first conversion of a process be this one: it imports pandas, 0.5 s, or several on a busy machine."""
     pa.array([1])
+
+
+class ThreadedWarehouse(ABC):
+    """Opening, and closing once, of an adapter whose engine is called in threads."""
+
+    def __init__(self, *pools: ThreadPoolExecutor) -> None:
+        self._pools = pools
+        self._closed = False
+
+    async def _opened(self, inserter: ThreadPoolExecutor, create: Callable[[], None]) -> Self:
+        """Run ``create`` in the inserting thread; what it started is closed again when it fails."""
+        try:
+            await self._run(inserter, create)
+        except BaseException:
+            await self.close()
+            raise
+        inserter.submit(warm_arrow)
+        return self
+
+    async def close(self) -> None:
+        """Wait for what runs, then let go of the engine. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=True)
+        self._disconnect()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WarehouseError(text_of("warehouse.closed"))
+
+    @abstractmethod
+    async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], Any]) -> Any:
+        """Call in one of the pools; errors as the port's."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Close every session of every thread; none is at work any more."""
 
 
 def insert_settings(token: str, guards: InsertGuards) -> dict[str, int | str]:

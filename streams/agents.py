@@ -8,18 +8,17 @@ the same without it. Faust's tables, windows, web server, producer and leader to
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.app.base import BootStrategy
 
 from hengliu.events import topics
 from hengliu.ports.log import EventLog, Fenced, LogError, LogReader, Slice, TaskId, TopicPartition
-from streams.kernel.task import Progress, StreamTask
+from streams.kernel.task import OpenReader, Progress, StreamTask
 from streams.supervisor import BACK_OFF_S
-from streams.topology import EXCHANGE, Topology
 
-__all__ = ["FaustShell", "GroupHost"]
+__all__ = ["FaustShell", "GroupHost", "Tasks"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +30,20 @@ RESEEK_S = 1.0
 """One seek is enough for all that was fetched before it."""
 
 APP_STOP_S = 5.0
+
+COMMIT_S = 1.0
+"""How often the positions that tasks have committed are told to the consumer group."""
+
+
+class Tasks(Protocol):
+    """What a group host needs of a topology: ``streams.topology``, or ``streams.kernel.partition``."""
+
+    @property
+    def log(self) -> EventLog: ...
+
+    def inputs(self, group: str) -> tuple[str, ...]: ...
+
+    def build(self, task: TaskId, open_reader: OpenReader | None = None) -> StreamTask: ...
 
 
 class _Feed:
@@ -115,10 +128,10 @@ class _Running:
     async def _open(self, positions: Mapping[TopicPartition, int]) -> LogReader:
         fed = {tp: p for tp, p in positions.items() if tp.topic != topics.REGISTRY}
         broadcast = {tp: p for tp, p in positions.items() if tp.topic == topics.REGISTRY}
-        reads_registry = self.id.group != EXCHANGE and bool(broadcast)
-        if not reads_registry:
-            fed = dict(positions)
-        reader = await self._host.log.open_reader(broadcast) if reads_registry else None
+        if topics.REGISTRY in self._host.topology.inputs(self.id.group):
+            # Read as any input, a partition a task: the exchange forwards what is in it.
+            fed, broadcast = dict(positions), {}
+        reader = await self._host.log.open_reader(broadcast) if broadcast else None
         self.feed = _Feed(fed, reader)
         self.positions.set_result(fed)
         return self.feed
@@ -147,7 +160,7 @@ class _Running:
 class GroupHost:
     """The tasks of one group that this worker has, as Faust assigns partitions (``hengliu.ports.membership``)."""
 
-    def __init__(self, topology: Topology, group: str) -> None:
+    def __init__(self, topology: Tasks, group: str) -> None:
         self.topology = topology
         self.group = group
         self.failures: dict[TaskId, str] = {}
@@ -165,6 +178,10 @@ class GroupHost:
 
     def progress(self) -> dict[TaskId, Progress]:
         return {r.id: r.stream.progress for r in self._running.values()}
+
+    def committed(self, tp: TopicPartition) -> int | None:
+        running = self._running.get(tp.partition)
+        return None if running is None else running.stream.progress.positions.get(tp)
 
     async def assigned(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         wanted = {tp.partition for tp in tps}
@@ -282,9 +299,9 @@ class _Shell:
     new app asks their host for positions, as after any assignment.
     """
 
-    def __init__(self, host: GroupHost, application: str, broker: str) -> None:
+    def __init__(self, host: GroupHost, consumer_group: str, broker: str) -> None:
         self.host = host
-        self._application = application
+        self._consumer_group = consumer_group
         self._broker = broker
         self._app: _GroupApp | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -294,7 +311,7 @@ class _Shell:
         self._watch = asyncio.create_task(self._keep(), name=f"{self.host.group} shell")
 
     async def _start_app(self) -> None:
-        app = _build_app(self.host, self._application, self._broker)
+        app = _build_app(self.host, self._consumer_group, self._broker)
         self._app = app
         self.host.attach(app)
         app.finalize()
@@ -340,9 +357,9 @@ def _has_crashed(app: _GroupApp) -> bool:
     return any(bool(s.crashed) or s.should_stop for s in services)
 
 
-def _build_app(host: GroupHost, application: str, broker: str) -> _GroupApp:
+def _build_app(host: GroupHost, consumer_group: str, broker: str) -> _GroupApp:
     app = _GroupApp(
-        f"{application}-{host.group}",
+        consumer_group,
         broker=broker,
         store="memory://",
         autodiscover=False,
@@ -351,11 +368,10 @@ def _build_app(host: GroupHost, application: str, broker: str) -> _GroupApp:
         web_enabled=False,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=1 << 20,
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
         broker_request_timeout=30.0,
-        broker_commit_interval=5.0,
+        broker_commit_interval=COMMIT_S,
         key_serializer="raw",
         value_serializer="raw",
     )
@@ -374,12 +390,12 @@ class FaustShell:
     """All groups of one worker process, each under a Faust app of its own.
 
     Args:
-        application: prefix of the consumer groups.
+        groups: operator group to its consumer group.
         broker: ``hengliu-local://`` or ``hengliu-kafka://host:port``.
     """
 
-    def __init__(self, topology: Topology, groups: Sequence[str], application: str, broker: str) -> None:
-        self._shells = [_Shell(GroupHost(topology, group), application, broker) for group in groups]
+    def __init__(self, topology: Tasks, groups: Mapping[str, str], broker: str) -> None:
+        self._shells = [_Shell(GroupHost(topology, group), consumers, broker) for group, consumers in groups.items()]
 
     async def start(self) -> None:
         await asyncio.gather(*(shell.start() for shell in self._shells))

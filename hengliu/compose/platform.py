@@ -25,6 +25,7 @@ from api.progress import StageProgress, WarehousePositions
 from api.server import ApiServer, ServerLimits
 from hengliu import __version__
 from hengliu.compose.adapters import catalog_of, open_log, open_warehouse, register_transports
+from hengliu.compose.collector import tune_collector
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
 from hengliu.intake.http import HttpIntake
@@ -41,6 +42,7 @@ from projections.migrate import migrate
 from projections.projector import Projector
 from streams.agents import FaustShell
 from streams.kernel.task import CommitPolicy
+from streams.rules.catalog import RULES, RULES_BY_NAME
 from streams.supervisor import Supervisor
 from streams.topology import Topology
 
@@ -146,7 +148,7 @@ class Platform:
         registry: Registry | None = None
         outbox: Outbox | None = None
         if self.roles & {Role.API, Role.OUTBOX}:
-            registry = Registry(event_store_environment(settings.event_store, str(settings.data_dir)), self.clock)
+            registry = Registry(event_store_environment(settings.event_store, str(settings.data_dir)), self.clock, RULES_BY_NAME)
             closing = registry.close
             self._closers.append(("registry", lambda: asyncio.to_thread(closing)))
         if Role.OUTBOX in self.roles:
@@ -168,7 +170,7 @@ class Platform:
             register_transports()
             bootstrap = self.settings.kafka_bootstrap
             broker = f"hengliu-kafka://{bootstrap}" if bootstrap else "hengliu-local://"
-            supervisor = FaustShell(topology, topology.group_names, self.settings.application, broker)
+            supervisor = FaustShell(topology, {g: f"{self.settings.application}-{g}" for g in topology.group_names}, broker)
         else:
             supervisor = Supervisor(topology, topology.task_ids())
         await supervisor.start()
@@ -222,7 +224,7 @@ class Platform:
             catalog=self.catalog, intake=self.intake, warehouse=self.warehouse, log=self.log, tokens=self.tokens,
             clock=self.clock, queries=projections.queries.QUERIES, family_query=projections.queries.family_query,
             run_query=projections.queries.run_query, progress=progress, hub=hub, partitions=settings.partitions,
-            commands=self.commands, stages=stages,
+            commands=self.commands, rules=RULES, stages=stages,
             limits=ApiLimits(body_bytes=settings.max_body_bytes, batch_events=settings.max_batch_events),
             meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,
             version=__version__, monitor=monitor, city=(settings.city, settings.city_en),
@@ -300,6 +302,7 @@ async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Pla
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    tune_collector()
     platform = Platform(settings, roles)
     await platform.start()
     code = 0

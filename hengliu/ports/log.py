@@ -55,6 +55,8 @@ class TopicKind(StrEnum):
     """Canonical records re-keyed by subject, with upstream clocks. May be cut behind its readers."""
     DERIVED = "derived"
     """Events computed by operators. Kept for ever."""
+    FOREIGN = "foreign"
+    """Another program's topic, as it is: nothing is promised of its settings or of what its headers say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,10 @@ class EventLog(Protocol):
         ...
 
     async def topics(self) -> Sequence[TopicSpec]: ...
+
+    async def adopt(self, names: Sequence[str]) -> Sequence[TopicSpec]:
+        """Know topics that another program made, so that tasks may read and write them. Raises UnknownPartition."""
+        ...
 
     async def open_task(self, task: TaskId) -> TaskSession: ...
 

@@ -17,6 +17,10 @@ class PartitionHost(Protocol):
     @property
     def log(self) -> EventLog: ...
 
+    def committed(self, tp: TopicPartition) -> int | None:
+        """The position of a partition that its task has committed, if it has one here: for whoever watches the lag."""
+        ...
+
     async def assigned(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """These partitions, and only these, are ours from now on. Opens the sessions of tasks that are new (which fences
         whoever had them), keeps those that stayed, ends the others; returns the position to read each partition from.

@@ -106,6 +106,11 @@ class Admin:
                 client.wait_for_topics(list(missing))
                 _compare(client, list(missing), topics, {t["name"]: t for t in client.describe_topics(list(missing))})
 
+    def partitions(self, names: Sequence[str]) -> dict[str, int]:
+        """Partition counts of those topics that exist."""
+        with self._client() as client:
+            return {t["name"]: len(t["partitions"]) for t in client.describe_topics() if t["name"] in names}
+
 
 def _compare(
     client: KafkaAdminClient,

@@ -40,6 +40,7 @@ from hengliu.ports.log import (
     UnknownPartition,
 )
 from infra.kafka_log.admin import COMPACTED, Admin, record_topic_settings
+from infra.kafka_log.bulk import BulkReader
 from infra.kafka_log.codec import (
     POSITIONS_KEY,
     StateReader,
@@ -107,7 +108,7 @@ class KafkaLog:
         self._append_locks: dict[TopicPartition, asyncio.Lock] = {}
         self._asker: AIOKafkaConsumer | None = None
         self._asker_lock = asyncio.Lock()
-        self._open: set[KafkaReader | KafkaTaskSession] = set()
+        self._open: set[KafkaReader | BulkReader | KafkaTaskSession] = set()
         self._closed = False
 
     # -- opening and closing -----------------------------------------------------------------------------------------
@@ -206,6 +207,15 @@ class KafkaLog:
     async def topics(self) -> Sequence[TopicSpec]:
         await self._load_catalogue()
         return sorted(self._specs.values(), key=lambda spec: spec.name)
+
+    async def adopt(self, names: Sequence[str]) -> Sequence[TopicSpec]:
+        found = await self._administer(lambda: self._admin.partitions(names))
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise UnknownPartition(", ".join(missing))
+        specs = [TopicSpec(name, TopicKind.FOREIGN, found[name]) for name in names]
+        self._specs |= {spec.name: spec for spec in specs if spec.name not in self._specs}
+        return specs
 
     async def _check(self, tps: Sequence[TopicPartition]) -> None:
         """The client would assert, or wait for a topic that never comes."""
@@ -343,10 +353,15 @@ class KafkaLog:
                     records.extend(found)
         return records
 
-    async def open_reader(self, positions: Mapping[TopicPartition, int]) -> "KafkaReader":
+    async def open_reader(self, positions: Mapping[TopicPartition, int], *, bulk: bool = False) -> "KafkaReader | BulkReader":
         await self._check(list(positions))
-        consumer = await self._started()
-        reader = KafkaReader(self, consumer, positions)
+        reader: KafkaReader | BulkReader
+        if bulk and positions:
+            reader = BulkReader(
+                self._bootstrap, positions, committed_only=self._guards.read_committed, closed=self._open.discard
+            )
+        else:
+            reader = KafkaReader(self, await self._started(), positions)
         self._open.add(reader)
         return reader
 

@@ -333,6 +333,13 @@ class LocalLog:
             self._look()
         return sorted(self._specs.values(), key=lambda spec: spec.name)
 
+    async def adopt(self, names: Sequence[str]) -> Sequence[TopicSpec]:
+        known = {spec.name: spec for spec in await self.topics()}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise UnknownPartition(", ".join(missing))
+        return [known[name] for name in names]
+
     async def open_task(self, task: TaskId) -> "LocalTaskSession":
         if not self._guards.fence_before_restore:
             return LocalTaskSession(self, task, None, await self._read(lambda c: _state(c, _task_row(c, task))))
@@ -343,7 +350,7 @@ class LocalLog:
         position: int = await self._do(AppendUnit(TopicPartition(topic, partition), records, size))
         return position
 
-    async def open_reader(self, positions: Mapping[TopicPartition, int]) -> "LocalReader":
+    async def open_reader(self, positions: Mapping[TopicPartition, int], *, bulk: bool = False) -> "LocalReader":
         return LocalReader(self, positions)
 
     async def read_range(self, tp: TopicPartition, start: int, end: int) -> Slice:

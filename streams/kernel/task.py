@@ -33,8 +33,10 @@ from hengliu.ports.log import (
     Headers,
     LogReader,
     Record,
+    Slice,
     TaskId,
     TaskSession,
+    TaskState,
     TopicPartition,
     partition_for,
 )
@@ -43,7 +45,16 @@ from streams.kernel.operator import Batch, Emit, Operator
 from streams.kernel.reference import GAP_MS, KEYS, REFERENCE_TABLES, Reference, Versions, read_reference
 from streams.kernel.state import State, StateStore
 
-__all__ = ["CommitPolicy", "ExchangeTask", "OpenReader", "OperatorTask", "Outputs", "Progress", "StreamTask"]
+__all__ = [
+    "CommitPolicy",
+    "ExchangeTask",
+    "MergedTask",
+    "OpenReader",
+    "OperatorTask",
+    "Outputs",
+    "Progress",
+    "StreamTask",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +117,118 @@ _merge_decoder = msgspec.msgpack.Decoder(MergeState)
 
 
 class StreamTask(ABC):
-    """One (group, partition). Subclasses say what becomes of the released records."""
+    """One (group, partition): the loop around a transformation. Subclasses say what becomes of what was read."""
+
+    def __init__(
+        self,
+        task: TaskId,
+        log: EventLog,
+        clock: Clock,
+        clocked_outputs: Sequence[str],
+        partitions: int,
+        policy: CommitPolicy = CommitPolicy(),
+        faults: Faults = no_faults,
+        open_reader: OpenReader | None = None,
+    ) -> None:
+        self.task = task
+        self.progress = Progress()
+        self._log = log
+        self._wall = clock
+        self._clocked_outputs = tuple(clocked_outputs)
+        self._partitions = partitions
+        self._policy = policy
+        self._faults = faults
+        self._open_reader = open_reader or log.open_reader
+        self._stopping = False
+        self._outputs = Outputs()
+        self._forwarded = 0
+
+    @property
+    @abstractmethod
+    def clock(self) -> int:
+        """What the task has processed up to, ms; it never goes back."""
+
+    @abstractmethod
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where a restart must read on."""
+
+    @abstractmethod
+    def process(self, pieces: Sequence[Slice], outputs: Outputs) -> int:
+        """Take in what was read (nothing, when a second has passed without) and add outputs; how many records are done with."""
+
+    @abstractmethod
+    def checkpoint(self) -> dict[bytes, bytes | None]:
+        """State entries that changed since the last commit."""
+
+    @abstractmethod
+    def restore(self, state: TaskState) -> None:
+        """Take over what the last commit left."""
+
+    def stop(self) -> None:
+        """Ask the loop to end after the step it is in. What is uncommitted then is discarded and read again."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Run until stopped or fenced.
+
+        Raises:
+            Fenced: another session owns the task.
+            LogUnavailable: throw this object away and build a new one.
+        """
+        session = await self._log.open_task(self.task)
+        self._faults("1")
+        try:
+            await self._run(session)
+        finally:
+            await session.close()
+
+    async def _run(self, session: TaskSession) -> None:
+        self.restore(await session.restore())
+        self._forwarded = self.clock
+        self._faults("2")
+        reader = await self._open_reader(self.positions())
+        try:
+            await self._loop(session, reader)
+        finally:
+            await reader.close()
+
+    async def _loop(self, session: TaskSession, reader: LogReader) -> None:
+        policy = self._policy
+        uncommitted = 0
+        since: int | None = None
+        while not self._stopping:
+            timeout = 1_000 if since is None else max(1, policy.interval_ms - (self._wall.now_ms() - since))
+            pieces = await reader.poll(policy.max_records, timeout)
+            self._faults("3")
+            uncommitted += self.process(pieces, self._outputs)
+            self._faults("5")
+            if since is None and (uncommitted or self._outputs.count or self.clock - self._forwarded >= policy.clock_ms):
+                since = self._wall.now_ms()
+            if since is not None and (uncommitted >= policy.max_pending or self._wall.now_ms() - since >= policy.interval_ms):
+                await self._commit(session)
+                self.progress.records += uncommitted
+                uncommitted, since = 0, None
+                self._faults("6")
+
+    async def _commit(self, session: TaskSession) -> None:
+        produced = self._outputs.count
+        clock, positions = self.clock, self.positions()
+        for topic in self._clocked_outputs:
+            mark = Record(b"", b"", Headers(received=clock, type=CLOCK_TYPE, upstream=str(self.task)))
+            for partition in range(self._partitions):
+                self._outputs.add(topic, partition, mark)
+        await session.commit(self._outputs.appends(), self.checkpoint(), positions)
+        self._outputs.clear()
+        self._forwarded = clock
+        progress = self.progress
+        progress.commits += 1
+        progress.outputs += produced
+        progress.clock = clock
+        progress.positions = positions
+
+
+class MergedTask(StreamTask):
+    """A task over several upstreams, whose records it sees in one total order (``streams.kernel.merge``)."""
 
     def __init__(
         self,
@@ -120,34 +242,47 @@ class StreamTask(ABC):
         faults: Faults = no_faults,
         open_reader: OpenReader | None = None,
     ) -> None:
-        self.task = task
-        self.progress = Progress()
-        self._log = log
-        self._wall = clock
+        super().__init__(task, log, clock, clocked_outputs, partitions, policy, faults, open_reader)
         self._merge = merge
-        self._clocked_outputs = tuple(clocked_outputs)
-        self._partitions = partitions
-        self._policy = policy
-        self._faults = faults
-        self._open_reader = open_reader or log.open_reader
-        self._stopping = False
-        self._outputs = Outputs()
-        self._forwarded = 0
+        self._clock = 0
 
     @abstractmethod
     def transform(self, arrivals: Sequence[Arrival], clock: int, outputs: Outputs) -> None:
         """Turn released records into output records and state changes."""
 
-    def checkpoint(self) -> dict[bytes, bytes | None]:
-        """State entries that changed since the last commit."""
+    def keyed_state(self) -> dict[bytes, bytes | None]:
+        """Changed entries of the subclass's own state."""
         return {}
 
-    def load(self, entries: Mapping[bytes, bytes]) -> None:  # noqa: B027 - a task without state has nothing to load
-        """Take over restored state entries."""
+    def load(self, entries: Mapping[bytes, bytes]) -> None:
+        """Take over the subclass's own state."""
 
-    def stop(self) -> None:
-        """Ask the loop to end after the step it is in. What is uncommitted then is discarded and read again."""
-        self._stopping = True
+    @property
+    def clock(self) -> int:
+        return self._clock
+
+    def positions(self) -> dict[TopicPartition, int]:
+        return self._merge.positions()
+
+    def process(self, pieces: Sequence[Slice], outputs: Outputs) -> int:
+        for piece in pieces:
+            self._merge.offer(piece)
+        arrivals, clock = self._merge.release()
+        self._faults("4")
+        if arrivals or clock > self._clock:
+            self.transform(arrivals, clock, outputs)
+            self._clock = clock
+        return len(arrivals)
+
+    def checkpoint(self) -> dict[bytes, bytes | None]:
+        return {**self.keyed_state(), _MERGE_ENTRY: _merge_encoder.encode(self._merge.state())}
+
+    def restore(self, state: TaskState) -> None:
+        merge_entry = state.entries.get(_MERGE_ENTRY)
+        if merge_entry is not None:
+            self._merge.restore(_merge_decoder.decode(merge_entry), state.positions)
+        self._clock = self._merge.state().released_before
+        self.load(state.entries)
 
     def _dead_letter(self, row: "_Row", stage: str, error: Exception, outputs: Outputs) -> None:
         logger.error("%s: %s refused %s: %s: %s", self.task, stage, row.origin, type(error).__name__, error)
@@ -170,77 +305,8 @@ class StreamTask(ABC):
         )  # fmt: skip
         outputs.add(topics.QUARANTINE, self.task.partition, Record(row.origin.encode(), value, headers))
 
-    async def run(self) -> None:
-        """Run until stopped or fenced.
 
-        Raises:
-            Fenced: another session owns the task.
-            LogUnavailable: throw this object away and build a new one.
-        """
-        session = await self._log.open_task(self.task)
-        self._faults("1")
-        try:
-            await self._run(session)
-        finally:
-            await session.close()
-
-    async def _run(self, session: TaskSession) -> None:
-        restored = await session.restore()
-        merge_entry = restored.entries.get(_MERGE_ENTRY)
-        if merge_entry is not None:
-            self._merge.restore(_merge_decoder.decode(merge_entry), restored.positions)
-        self._forwarded = self._merge.state().released_before
-        self.load(restored.entries)
-        self._faults("2")
-        reader = await self._open_reader(self._merge.positions())
-        try:
-            await self._loop(session, reader)
-        finally:
-            await reader.close()
-
-    async def _loop(self, session: TaskSession, reader: LogReader) -> None:
-        policy = self._policy
-        uncommitted = 0
-        since: int | None = None
-        while not self._stopping:
-            timeout = 1_000 if since is None else max(1, policy.interval_ms - (self._wall.now_ms() - since))
-            pieces = await reader.poll(policy.max_records, timeout)
-            self._faults("3")
-            for piece in pieces:
-                self._merge.offer(piece)
-            arrivals, clock = self._merge.release()
-            self._faults("4")
-            if arrivals or clock > self._forwarded:
-                self.transform(arrivals, clock, self._outputs)
-                uncommitted += len(arrivals)
-            self._faults("5")
-            if since is None and (uncommitted or clock - self._forwarded >= policy.clock_ms):
-                since = self._wall.now_ms()
-            if since is not None and (uncommitted >= policy.max_pending or self._wall.now_ms() - since >= policy.interval_ms):
-                await self._commit(session, clock)
-                self.progress.records += uncommitted
-                uncommitted, since = 0, None
-                self._faults("6")
-
-    async def _commit(self, session: TaskSession, clock: int) -> None:
-        produced = self._outputs.count
-        for topic in self._clocked_outputs:
-            mark = Record(b"", b"", Headers(received=clock, type=CLOCK_TYPE, upstream=str(self.task)))
-            for partition in range(self._partitions):
-                self._outputs.add(topic, partition, mark)
-        positions = self._merge.positions()
-        entries = {**self.checkpoint(), _MERGE_ENTRY: _merge_encoder.encode(self._merge.state())}
-        await session.commit(self._outputs.appends(), entries, positions)
-        self._outputs.clear()
-        self._forwarded = clock
-        progress = self.progress
-        progress.commits += 1
-        progress.outputs += produced
-        progress.clock = clock
-        progress.positions = positions
-
-
-class ExchangeTask(StreamTask):
+class ExchangeTask(MergedTask):
     """Forwards canonical records verbatim to the exchange topics, keyed by subject as their family declares."""
 
     def __init__(
@@ -304,7 +370,7 @@ _REFERENCE = "reference"
 _EMPTY = Versions([], [])
 
 
-class OperatorTask(StreamTask):
+class OperatorTask(MergedTask):
     """Runs a group's operators, in order, over one partition of its inputs.
 
     A later operator also receives what earlier ones emitted, where it declares the type. A record that makes an operator
@@ -345,7 +411,7 @@ class OperatorTask(StreamTask):
     def load(self, entries: Mapping[bytes, bytes]) -> None:
         self._store.restore(entries)
 
-    def checkpoint(self) -> dict[bytes, bytes | None]:
+    def keyed_state(self) -> dict[bytes, bytes | None]:
         return self._store.checkpoint()
 
     def transform(self, arrivals: Sequence[Arrival], clock: int, outputs: Outputs) -> None:

@@ -288,13 +288,14 @@ class TestPositions:
             assert steps.count(1) == 5  # within a commit
             assert all(step >= 2 for step in steps[1::2])  # between commits
 
-    async def test_caught_up_is_position_equal_to_end(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_caught_up_is_position_equal_to_end(self, bed: Bed, bulk: bool) -> None:
         async with bed.open() as log:
             tp = await make_topic(log, bed)
             session = await log.open_task(task())
             await session.commit([Append(tp.topic, 0, [record("a")])], {}, {})
             last = await session.commit([Append(tp.topic, 0, [record("b")])], {}, {})
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             slices = await read_until(reader, 2)
             assert values(slices) == [b"a", b"b"]
             assert slices[0].position == 0
@@ -304,7 +305,8 @@ class TestPositions:
             assert reader.position(tp) == end > slices[-1].offsets[-1] + 1
             await reader.close()
 
-    async def test_reading_goes_on_at_any_position(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_reading_goes_on_at_any_position(self, bed: Bed, bulk: bool) -> None:
         """A stored position may be a record's, or in a hole behind it: both go on with the next record."""
         async with bed.open() as log:
             tp = await make_topic(log, bed)
@@ -313,7 +315,7 @@ class TestPositions:
                 last = await session.commit([Append(tp.topic, 0, [record(str(3 * i + j)) for j in range(3)])], {}, {})
             end = await end_after(log, tp, last[tp])
             whole = await log.read_range(tp, 0, end)
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             for start in range(end):
                 wanted = [v for o, v in zip(whole.offsets, whole.values, strict=True) if o >= start]
                 reader.seek(tp, start)
@@ -369,12 +371,13 @@ class TestPositions:
 
 
 class TestReading:
-    async def test_nothing_uncommitted_is_read(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_nothing_uncommitted_is_read(self, bed: Bed, bulk: bool) -> None:
         """A reader that waits across a commit that dies sees what was committed before and after, and nothing of it."""
         hook = crash_at("4-written")
         async with bed.open(hook=hook) as log:
             tp = await make_topic(log, bed)
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             session = await log.open_task(task())
             await session.commit([Append(tp.topic, 0, [record("before")])], {}, {})
             hook.armed = True
@@ -388,7 +391,8 @@ class TestReading:
             assert found == [b"before", b"after"]
             await reader.close()
 
-    async def test_order_within_a_partition(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_order_within_a_partition(self, bed: Bed, bulk: bool) -> None:
         async with bed.open() as log:
             tp = await make_topic(log, bed)
             session = await log.open_task(task())
@@ -398,7 +402,7 @@ class TestReading:
                 batch = [record(f"{len(sent) + i}") for i in range(chance.randint(1, 60))]
                 sent += [r.value for r in batch]
                 await session.commit([Append(tp.topic, 0, batch)], {}, {})
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             slices = await read_until(reader, len(sent))
             assert values(slices) == sent
             offsets = [o for found in slices for o in found.offsets]
@@ -406,13 +410,14 @@ class TestReading:
             assert all(a.next_position == b.position for a, b in itertools.pairwise(slices))
             await reader.close()
 
-    async def test_poll_gives_no_more_than_asked(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_poll_gives_no_more_than_asked(self, bed: Bed, bulk: bool) -> None:
         async with bed.open() as log:
             tp = await make_topic(log, bed)
             session = await log.open_task(task())
             for p in (0, 1):
                 await session.commit([Append(tp.topic, p, [record(f"{p}/{i}") for i in range(50)])], {}, {})
-            reader = await log.open_reader({tp: 0, TopicPartition(tp.topic, 1): 0})
+            reader = await log.open_reader({tp: 0, TopicPartition(tp.topic, 1): 0}, bulk=bulk)
             found: list[bytes] = []
             for _ in range(200):
                 slices = await reader.poll(7, 200)
@@ -425,10 +430,11 @@ class TestReading:
                 assert [v for v in found if v.startswith(b"%d/" % p)] == [b"%d/%d" % (p, i) for i in range(50)]
             await reader.close()
 
-    async def test_poll_is_empty_after_its_time(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_poll_is_empty_after_its_time(self, bed: Bed, bulk: bool) -> None:
         async with bed.open() as log:
             tp = await make_topic(log, bed)
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             loop = asyncio.get_running_loop()
             began = loop.time()
             assert await reader.poll(10, 150) == []
@@ -436,12 +442,13 @@ class TestReading:
             assert await reader.poll(10, 0) == []
             await reader.close()
 
-    async def test_a_waiting_reader_wakes_soon(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_a_waiting_reader_wakes_soon(self, bed: Bed, bulk: bool) -> None:
         async with bed.open() as log:
             tp = await make_topic(log, bed)
             session = await log.open_task(task())
             await session.commit([Append(tp.topic, 0, [record("first")])], {}, {})
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             await read_until(reader, 1)
             loop = asyncio.get_running_loop()
             waits: list[float] = []
@@ -455,12 +462,13 @@ class TestReading:
             assert sorted(waits)[2] < bed.wake_ms
             await reader.close()
 
-    async def test_one_poll_over_many_partitions(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_one_poll_over_many_partitions(self, bed: Bed, bulk: bool) -> None:
         partitions, topics = 10, 6
         async with bed.open() as log:
             names = [bed.name(f"many-{i}") for i in range(topics)]
             await log.create_topics([TopicSpec(name, TopicKind.EXCHANGE, partitions) for name in names])
-            reader = await log.open_reader({TopicPartition(n, p): 0 for n in names for p in range(partitions)})
+            reader = await log.open_reader({TopicPartition(n, p): 0 for n in names for p in range(partitions)}, bulk=bulk)
             session = await log.open_task(task())
             touched = [TopicPartition(names[0], 3), TopicPartition(names[2], 9), TopicPartition(names[5], 0)]
             for round_ in range(3):
@@ -473,14 +481,15 @@ class TestReading:
             assert await reader.poll(10, 100) == []
             await reader.close()
 
-    async def test_many_records_of_one_append_are_read_in_bounded_slices(self, bed: Bed) -> None:
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_many_records_of_one_append_are_read_in_bounded_slices(self, bed: Bed, bulk: bool) -> None:
         """12 MB: more than one slice may hold, in order, nothing twice."""
         async with bed.open() as log:
             tp = await make_topic(log, bed)
             session = await log.open_task(task())
             body = b"x" * 1200
             await session.commit([Append(tp.topic, 0, [record(b"%06d" % i + body) for i in range(10_000)])], {}, {})
-            reader = await log.open_reader({tp: 0})
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
             seen = 0
             while seen < 10_000:
                 slices = await reader.poll(100_000, 10_000)

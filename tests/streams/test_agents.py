@@ -80,7 +80,7 @@ async def city(tmp_path: Path) -> AsyncIterator[City]:
 
 
 def faust_shell(city: City) -> Any:
-    return FaustShell(city.topology, city.topology.group_names, "test", "hengliu-local://")
+    return FaustShell(city.topology, {g: f"test-{g}" for g in city.topology.group_names}, "hengliu-local://")
 
 
 def bare_supervisor(city: City) -> Any:

@@ -1,0 +1,120 @@
+"""Hengliu as a contestant: the job as an ordinary worker, until it is told to stop.
+
+    KAFKA=127.0.0.1:9092 IN=in-l OUT=out GROUP=g STATE=/tmp/state python -m bench.streams.hengliu
+
+Environment:
+    KAFKA: ``host:port``, or ``local:DIR`` for the local log in that folder (``DIR/log.sqlite``).
+    IN, OUT: topics; OUT has as many partitions as IN.
+    GROUP: consumer group that membership and committed positions are told to; names the tasks' state, too.
+    LATE: how long windows stay open after their end, ms (0).
+    KEEP: how long closed windows can be corrected, ms (600000).
+    FLUSH: 1 closes the last windows as soon as the input is silent, instead of when their time is over.
+    COMMIT_MS: commit interval (250).
+    SHELL_KIND: ``faust`` (default), or ``bare``: the same loop without Faust.
+    STATE: taken for the others' sake; state lies in the log.
+
+Prints ``START <epoch seconds>`` when the first record has been decoded. Killed and started again with the same environment it
+goes on exactly: outputs, window state and input positions are committed together.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.streams.job import FlatJob
+from hengliu.compose.adapters import register_transports
+from hengliu.compose.collector import tune_collector
+from hengliu.ports.clock import SystemClock
+from hengliu.ports.log import EventLog, TopicPartition
+from streams.agents import FaustShell, GroupHost
+from streams.kernel.partition import PartitionTopology
+from streams.kernel.task import CommitPolicy
+from streams.kernel.windows import WindowSpec
+
+__all__ = ["main"]
+
+
+class _Announced(FlatJob):
+    """Says once that the first slice has been decoded."""
+
+    started = False
+
+    def rows(self, records: Sequence[Any]) -> list[tuple[str, int, int]]:
+        if not _Announced.started and records:
+            _Announced.started = True
+            print(f"START {time.time():.3f}", flush=True)
+        return super().rows(records)
+
+
+async def open_log(kafka: str, group: str) -> EventLog:
+    """The log that ``KAFKA`` names. State topics and transactional ids begin with the group's name."""
+    if kafka.startswith("local:"):
+        from infra.local_log import LocalLog
+
+        return await LocalLog.open(Path(kafka.removeprefix("local:")) / "log.sqlite")
+    from infra.kafka_log import KafkaLog
+
+    return await KafkaLog.open(kafka, prefix=group)
+
+
+async def bare(topology: PartitionTopology, group: str) -> None:
+    """The loop without Faust: every partition is ours."""
+    host = GroupHost(topology, group)
+    tps = [TopicPartition(topology.source, p) for p in range(topology.partitions)]
+    reader = await topology.log.open_reader(await host.assigned(tps), bulk=True)
+    try:
+        while True:
+            for piece in await reader.poll(20_000, 1_000):
+                await host.deliver(piece)
+            await asyncio.sleep(0)
+    finally:
+        await reader.close()
+        await host.stop()
+
+
+async def run() -> None:
+    env = os.environ
+    kafka, group = env["KAFKA"], env["GROUP"]
+    log = await open_log(kafka, group)
+    try:
+        partitions = (await log.adopt([env["IN"], env["OUT"]]))[0].partitions
+        job = _Announced(WindowSpec(60_000, lateness_ms=int(env.get("LATE", "0")), keep_ms=int(env.get("KEEP", "600000"))))
+        topology = PartitionTopology(
+            log, SystemClock(), job, env["IN"], env["OUT"], partitions,
+            flush_when_silent=env.get("FLUSH") == "1",
+            policy=CommitPolicy(interval_ms=int(env.get("COMMIT_MS", "250")), max_records=20_000, max_pending=1_000_000),
+        )  # fmt: skip
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        if env.get("SHELL_KIND", "faust") == "bare":
+            loop = asyncio.create_task(bare(topology, "windows"))
+            await asyncio.wait([loop, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
+            loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
+        else:
+            register_transports()
+            broker = "hengliu-local://" if kafka.startswith("local:") else f"hengliu-kafka://{kafka}"
+            shell = FaustShell(topology, {"windows": group}, broker)
+            await shell.start()
+            await stopped.wait()
+            await shell.stop()
+    finally:
+        await log.close()
+
+
+def main() -> None:
+    missing = [name for name in ("KAFKA", "IN", "OUT", "GROUP") if name not in os.environ]
+    if missing:
+        sys.exit(f"{__doc__}\n缺少环境变量 / missing in the environment: {', '.join(missing)}")
+    tune_collector()
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

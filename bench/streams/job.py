@@ -1,0 +1,51 @@
+"""The job that every contestant does: JSON decoded, one-minute tumbling windows of event time per device with sum, count, minimum
+and maximum of gross less tare, final windows to a topic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from hengliu.ports.log import Headers, Record
+from streams.kernel.windows import Result, WindowSpec
+
+__all__ = ["PARTITIONS", "WINDOW_MS", "Flat", "FlatJob"]
+
+PARTITIONS = 8
+WINDOW_MS = 60_000
+MINUTE = WindowSpec(WINDOW_MS)
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
+
+
+class Flat(msgspec.Struct, gc=False):
+    """The record; masses in kg, ``ts`` in ms. Members that the job does not read are not decoded."""
+
+    device: str
+    gross: Int64
+    tare: Int64
+    ts: Int64
+
+
+_NO_HEADERS = Headers(received=0, type="window.closed")
+
+
+@dataclass(frozen=True, slots=True)
+class FlatJob:
+    """Net mass by device and minute."""
+
+    window: WindowSpec = MINUTE
+
+    name: ClassVar[str] = "net-by-device"
+    record: ClassVar[Any] = Flat
+
+    def rows(self, records: Sequence[Flat]) -> list[tuple[str, int, int]]:
+        return [(r.device, r.ts, r.gross - r.tare) for r in records]
+
+    def result(self, result: Result) -> Record:
+        value = b'{"device":%s,"w":%d,"sum":%d,"n":%d,"mn":%d,"mx":%d}' % (
+            msgspec.json.encode(result.key), result.start, result.total, result.records, result.minimum, result.maximum,
+        )  # fmt: skip
+        return Record(result.key.encode(), value, _NO_HEADERS)

@@ -1,0 +1,189 @@
+"""Reading many partitions fast: librdkafka's batch consume, slices whose other columns are made only when looked at.
+
+A record costs one message object and the call that takes its value out; everything else (offset, key, headers) is a call per
+record that ``Column`` puts off. Measured in docs/benchmarks.md.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import Message
+
+from hengliu.ports.log import Column, Headers, LogError, LogUnavailable, Slice, TopicPartition, UnknownPartition
+from infra.kafka_log.codec import decode_headers
+
+__all__ = ["BulkReader"]
+
+WAIT_S = 0.1
+"""How long the reader's thread waits for a first record at once; closing waits for it."""
+QUEUE_KBYTES = 32_768
+FETCH_WAIT_MS = 50
+
+_END_OF_PARTITION = confluent_kafka.KafkaError._PARTITION_EOF
+_LOST = (confluent_kafka.KafkaError.OFFSET_OUT_OF_RANGE, confluent_kafka.KafkaError._AUTO_OFFSET_RESET)
+
+
+class BulkReader:
+    """One librdkafka consumer without a group, assigned to a fixed set of partitions. A ``LogReader``."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        positions: Mapping[TopicPartition, int],
+        *,
+        committed_only: bool,
+        closed: Callable[["BulkReader"], None],
+    ) -> None:
+        self._on_close = closed
+        self._positions = dict(positions)
+        # Where the last slice of each partition ended: markers move a position, but slices stay contiguous.
+        self._told = dict(positions)
+        self._tps = {tp: tp for tp in positions}
+        self._one_topic = next(iter(positions)).topic if len({tp.topic for tp in positions}) == 1 else ""
+        self._thread = ThreadPoolExecutor(1, "kafka-reader")
+        self._first: asyncio.Future[Any] | None = None
+        self._closed = False
+        self._consumer = confluent_kafka.Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "-",  # the client wants one; nothing is ever committed to it
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # A position that the log does not have means another log, or a cut one: never begin somewhere else.
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed" if committed_only else "read_uncommitted",
+                # The end of a partition is told as an event; it moves the position past markers and aborted records.
+                "enable.partition.eof": True,
+                "queued.min.messages": 200_000,
+                "queued.max.messages.kbytes": QUEUE_KBYTES,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
+                "fetch.queue.backoff.ms": 5,
+                "check.crcs": False,
+            }
+        )
+        self._assign()
+
+    def _assign(self) -> None:
+        """Read on behind what was told. Position 0 is the beginning, wherever that is now."""
+        begin = confluent_kafka.OFFSET_BEGINNING
+        self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset or begin) for tp, offset in self._told.items()])
+
+    async def poll(self, max_records: int, timeout_ms: int) -> Sequence[Slice]:
+        """Slices that hold at least one record, or none after ``timeout_ms``."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_ms / 1000
+        while True:
+            if self._closed:
+                raise LogUnavailable("the reader is closed")
+            first: list[Any] = []
+            if self._first is not None:
+                wait = max(0.0, deadline - loop.time())
+                done, _ = await asyncio.wait([self._first], timeout=wait)
+                if not done:
+                    return []
+                found = self._first.result()
+                self._first = None
+                first = [found] if found is not None else []
+            slices = self._slices(first + self._consumer.consume(max_records - len(first), 0))
+            if slices or loop.time() >= deadline:
+                return slices
+            # Nothing is here: a thread waits for the first record. A cancelled poll leaves it waiting, and the next one takes
+            # what it found.
+            self._first = loop.run_in_executor(self._thread, self._consumer.poll, WAIT_S)
+
+    def _slices(self, messages: list[Any]) -> list[Slice]:
+        if not messages:
+            return []
+        found: dict[TopicPartition, list[Any]] = {}
+        # Messages come in runs of one partition.
+        which: Callable[[Any], Any] = Message.partition if self._one_topic else _where
+        for where, run in groupby(messages, which):
+            tp: TopicPartition = TopicPartition(self._one_topic, where) if self._one_topic else where
+            of_run = list(run)
+            if any(map(Message.error, of_run)):
+                of_run = self._told_apart(of_run, tp)
+            if tp not in self._tps:
+                continue  # fetched before a seek took the partition away
+            if tp in found:
+                found[tp] += of_run
+            else:
+                found[tp] = of_run
+        return [self._slice(tp, run) for tp, run in found.items() if run]
+
+    def _told_apart(self, run: list[Any], tp: TopicPartition) -> list[Any]:
+        """The records among events. Raises what cannot be read on from."""
+        records = []
+        for message in run:
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif error.code() == _END_OF_PARTITION:
+                self._positions[tp] = max(self._positions[tp], message.offset())
+            elif error.code() in _LOST:
+                raise LogError(f"{tp.topic}/{tp.partition}: a position outside of what the log holds: {error.str()}")
+            elif not error.retriable() and error.code() not in _PASSING:
+                raise LogUnavailable(f"poll: {error.str()}")
+        return records
+
+    def _slice(self, tp: TopicPartition, run: list[Any]) -> Slice:
+        start = self._told[tp]
+        end = run[-1].offset() + 1
+        self._told[tp] = end
+        self._positions[tp] = max(self._positions[tp], end)
+        values: list[Any] = list(map(Message.value, run))
+        if None in values:
+            values = [value or b"" for value in values]
+        size = len(run)
+        return Slice(
+            tp.topic,
+            tp.partition,
+            start,
+            end,
+            Column(size, lambda: [message.offset() for message in run]),
+            Column(size, lambda: [message.key() or b"" for message in run]),
+            values,
+            Column(size, lambda: _headers(tp.topic, run)),
+        )
+
+    def seek(self, tp: TopicPartition, position: int) -> None:
+        if tp not in self._tps:
+            raise UnknownPartition(f"{tp.topic}/{tp.partition} is none of this reader's")
+        self._positions[tp] = self._told[tp] = position
+        # What is in the client's queue for this partition is from before the seek: assigning anew empties it. The others
+        # go on behind what they have told.
+        self._first = None
+        self._assign()
+
+    def position(self, tp: TopicPartition) -> int:
+        return self._positions[tp]
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._on_close(self)
+        if self._first is not None:
+            await asyncio.wait([self._first])
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+        self._thread.shutdown(wait=False)
+
+
+_PASSING = (
+    confluent_kafka.KafkaError._TRANSPORT,
+    confluent_kafka.KafkaError._ALL_BROKERS_DOWN,
+    confluent_kafka.KafkaError._RESOLVE,
+    confluent_kafka.KafkaError._TIMED_OUT,
+)
+"""The client goes on by itself after these."""
+
+
+def _where(message: Any) -> TopicPartition:
+    return TopicPartition(message.topic(), message.partition())
+
+
+def _headers(topic: str, run: Sequence[Any]) -> list[Headers]:
+    return [decode_headers(message.headers() or (), topic, message.offset()) for message in run]

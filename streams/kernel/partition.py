@@ -1,0 +1,212 @@
+"""A task over one partition of one topic: values are decoded a slice at a time and folded into windows of event time.
+
+For windows that are keyed by what the topic is keyed by, so that no other partition and no exchange has a say: device rates,
+foreign topics. No merge and no object per record; headers, keys and offsets are never looked at. What a record holds and what
+of it is folded is a ``WindowJob``. The loop, the commit and the numbered steps are those of ``streams.kernel.task``.
+
+A topic that falls silent gets its last windows too. Nothing in its log says that time went on, so the task decides it by its
+wall clock, and commits the decision with the windows that it closed: a restart sees it closed, and records that come
+afterwards correct.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from hengliu.events.envelope import derived_id
+from hengliu.ports.clock import Clock
+from hengliu.ports.faults import Faults, no_faults
+from hengliu.ports.log import EventLog, Headers, Record, Slice, TaskId, TaskState, TopicPartition
+from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask
+from streams.kernel.windows import Late, Result, WindowSpec, WindowTable
+
+__all__ = ["PartitionTask", "PartitionTopology", "WindowJob"]
+
+logger = logging.getLogger(__name__)
+
+SIDE_TYPE = "window.refused"
+"""Type of what goes to the side topic: a value that does not decode, or one that is later than its window is kept."""
+
+
+POLICY = CommitPolicy(interval_ms=250)
+"""Nobody waits for a window within the second, so a commit carries more (docs/decisions/009)."""
+
+
+class WindowJob(Protocol):
+    """What is counted. Holds configuration only."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def record(self) -> Any:
+        """Type that one value decodes to, with msgspec."""
+        ...
+
+    @property
+    def window(self) -> WindowSpec: ...
+
+    def rows(self, records: Sequence[Any]) -> Sequence[tuple[str, int, int]]:
+        """(key, event time in ms, value) of each record, in order."""
+        ...
+
+    def result(self, result: Result) -> Record:
+        """The output record of one window of one key."""
+        ...
+
+
+class PartitionTask(StreamTask):
+    """Runs a job over one partition.
+
+    Args:
+        source: the input partition.
+        target: the topic that results go to, into the partition of the same number.
+        side: topic for what cannot be counted, with its cause; None: it is logged and counted only.
+        idle_ms: a partition that showed nothing for this long of wall time is silent, and its clock runs on with the wall's;
+            None: its last windows stay open until the next record.
+        flush_when_silent: once silent, close everything at once instead of when its time is over.
+    """
+
+    def __init__(
+        self,
+        task: TaskId,
+        log: EventLog,
+        clock: Clock,
+        job: WindowJob,
+        source: TopicPartition,
+        target: str,
+        side: str | None = None,
+        idle_ms: int | None = 2_000,
+        flush_when_silent: bool = False,
+        policy: CommitPolicy = POLICY,
+        faults: Faults = no_faults,
+        open_reader: OpenReader | None = None,
+    ) -> None:
+        super().__init__(task, log, clock, (), 0, policy, faults, open_reader)
+        self._job = job
+        self._source = source
+        self._target = target
+        self._side = side
+        self._idle_ms = idle_ms
+        self._flush = flush_when_silent
+        self._table = WindowTable(job.window)
+        self._position = 0
+        self._heard = 0
+        self._heard_clock = 0
+        self._list_decoder = msgspec.json.Decoder(list[job.record])  # type: ignore[name-defined]
+        self._decoder = msgspec.json.Decoder(job.record)
+
+    @property
+    def clock(self) -> int:
+        return self._table.clock
+
+    @property
+    def late(self) -> int:
+        """Records that came after their window was let go."""
+        return self._table.late
+
+    def positions(self) -> dict[TopicPartition, int]:
+        return {self._source: self._position}
+
+    def process(self, pieces: Sequence[Slice], outputs: Outputs) -> int:
+        count = 0
+        for piece in pieces:
+            if piece.position != self._position:
+                raise ValueError(f"{piece.topic}/{piece.partition}: read from {piece.position}, expected {self._position}")
+            late: list[Late] = []
+            self._emit(self._table.fold(self._job.rows(self._decode(piece, outputs)), late), outputs)
+            if late:
+                self._refuse_late(late, piece, outputs)
+            self._position = piece.next_position
+            count += len(piece)
+        if self._idle_ms is not None:
+            self._listen(bool(pieces), outputs)
+        return count
+
+    def _decode(self, piece: Slice, outputs: Outputs) -> list[Any]:
+        try:
+            found: list[Any] = self._list_decoder.decode(b"[" + b",".join(piece.values) + b"]")
+        except msgspec.MsgspecError:
+            found = []
+        if len(found) == len(piece):
+            return found
+        # One value that is not what it should be (or is two: "1},{") spoils the list: find it, and lose nothing else.
+        found = []
+        for offset, value in zip(piece.offsets, piece.values, strict=True):
+            try:
+                found.append(self._decoder.decode(value))
+            except msgspec.MsgspecError as error:
+                self._refuse(piece, offset, {"error": str(error)[:512]}, value, outputs)
+        return found
+
+    def _emit(self, results: Sequence[Result], outputs: Outputs) -> None:
+        make, target, partition = self._job.result, self._target, self._source.partition
+        for result in results:
+            outputs.add(target, partition, make(result))
+
+    def _refuse_late(self, late: Sequence[Late], piece: Slice, outputs: Outputs) -> None:
+        for key, time, value in late:
+            detail = {"key": key, "time": time, "value": value, "clock": self._table.clock}
+            self._refuse(piece, piece.next_position - 1, {"late": detail}, b"", outputs)
+
+    def _refuse(self, piece: Slice, offset: int, cause: Mapping[str, Any], value: bytes, outputs: Outputs) -> None:
+        self.progress.dead_letters += 1
+        origin = f"{piece.topic}/{piece.partition}/{offset}"
+        if self._side is None:
+            logger.warning("%s: %s not counted: %s", self.task, origin, cause)
+            return
+        body = {"origin": origin, "job": self._job.name, **cause, "value": value[:65_536].decode(errors="replace")}
+        headers = Headers(received=self._wall.now_ms(), type=SIDE_TYPE, upstream=str(self.task), origin=origin)
+        outputs.add(self._side, self._source.partition, Record(origin.encode(), msgspec.json.encode(body), headers))
+
+    def _listen(self, heard: bool, outputs: Outputs) -> None:
+        """Notice silence: once nothing came for ``idle_ms``, the clock runs on with the wall from where it stood."""
+        assert self._idle_ms is not None
+        now = self._wall.now_ms()
+        if heard or not self._heard:
+            self._heard, self._heard_clock = now, self._table.clock
+        elif now - self._heard >= self._idle_ms and self._table.last_close > self._table.clock:
+            clock = self._table.last_close if self._flush else self._heard_clock + now - self._heard
+            self._emit(self._table.advance(clock), outputs)
+
+    def checkpoint(self) -> dict[bytes, bytes | None]:
+        return self._table.checkpoint()
+
+    def restore(self, state: TaskState) -> None:
+        self._position = state.positions.get(self._source, 0)
+        self._table.restore(state.entries)
+
+
+@dataclass(frozen=True)
+class PartitionTopology:
+    """The tasks of one job, one a partition: what ``streams.agents`` and a bare loop run."""
+
+    log: EventLog
+    wall: Clock
+    job: WindowJob
+    source: str
+    target: str
+    partitions: int
+    side: str | None = None
+    idle_ms: int | None = 2_000
+    flush_when_silent: bool = False
+    policy: CommitPolicy = POLICY
+    faults: Faults = no_faults
+
+    def inputs(self, group: str) -> tuple[str, ...]:
+        return (self.source,)
+
+    def build(self, task: TaskId, open_reader: OpenReader | None = None) -> PartitionTask:
+        return PartitionTask(
+            task, self.log, self.wall, self.job, TopicPartition(self.source, task.partition), self.target, self.side,
+            self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader,
+        )  # fmt: skip
+
+
+def result_id(job: str, result: Result) -> tuple[str, str]:
+    """Id of a result, and of the one that it corrects (empty for a first)."""
+    own = derived_id(job, 1, result.key, result.start, result.revision)
+    return own, derived_id(job, 1, result.key, result.start, result.revision - 1) if result.revision else ""

@@ -1,0 +1,159 @@
+"""Windows of event time: the same whatever the cuts, restored anywhere, corrected when late, exact against a plain recomputation."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.kernel.windows import AHEAD_RECORDS, Late, Result, WindowSpec, WindowTable
+
+BASE = 1_795_000_020_000
+"""A full minute."""
+
+Row = tuple[str, int, int]
+
+
+@st.composite
+def inputs(draw: st.DrawFn, hopping: bool = True) -> tuple[WindowSpec, list[Row]]:
+    size = draw(st.sampled_from([1_000, 60_000]))
+    hops = draw(st.sampled_from([0, 1, 2, 4])) if hopping else 0
+    spec = WindowSpec(
+        size,
+        size // hops if hops else 0,
+        draw(st.sampled_from([0, 500, size, 3 * size])),
+        draw(st.sampled_from([0, size, 9 * size])),
+    )
+    steps = draw(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-6 * size, 3 * size), st.integers(-5, 5)), max_size=40))
+    now, rows = BASE, []
+    for key, step, value in steps:
+        rows.append((key, max(BASE, now + step), value))
+        now = max(now, now + step)
+    return spec, rows
+
+
+def whole(spec: WindowSpec, rows: Sequence[Row]) -> tuple[list[Result], list[Late]]:
+    table, late = WindowTable(spec), list[Late]()
+    results = table.fold(rows, late)
+    return results + table.advance(1 << 50), late
+
+
+def cut_up(spec: WindowSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]]) -> tuple[list[Result], list[Late]]:
+    """Folded in slices; where told, the state is written, and a new table goes on from it."""
+    table, late, results = WindowTable(spec), list[Late](), list[Result]()
+    entries: dict[bytes, bytes] = {}
+    at = 0
+    for cut, restored in sorted(cuts):
+        results += table.fold(rows[at:cut], late)
+        at = max(at, cut)
+        for name, blob in table.checkpoint().items():
+            if blob is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = blob
+        if restored:
+            table = WindowTable(spec)
+            table.restore(entries)
+    results += table.fold(rows[at:], late)
+    return results + table.advance(1 << 50), late
+
+
+@given(inputs(), st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=6))
+def test_no_cut_and_no_restore_shows(given_: tuple[WindowSpec, list[Row]], cuts: list[tuple[int, bool]]) -> None:
+    spec, rows = given_
+    assert cut_up(spec, rows, cuts) == whole(spec, rows)
+
+
+def figures(results: Sequence[Result]) -> dict[tuple[str, int], tuple[int, int, int, int]]:
+    """What stands after the last revision."""
+    return {(r.key, r.start): (r.total, r.records, r.minimum, r.maximum) for r in results}
+
+
+def recomputed(spec: WindowSpec, rows: Sequence[Row]) -> dict[tuple[str, int], tuple[int, int, int, int]]:
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for key, time, value in rows:
+        pane = time - time % spec.pane_ms
+        for start in range(pane - spec.size_ms + spec.pane_ms, pane + 1, spec.pane_ms):
+            found[key, start].append(value)
+    return {at: (sum(v), len(v), min(v), max(v)) for at, v in found.items()}
+
+
+@given(inputs(hopping=False))
+def test_every_record_is_in_its_window_or_handed_back(given_: tuple[WindowSpec, list[Row]]) -> None:
+    spec, rows = given_
+    results, late = whole(spec, rows)
+    counted = list(rows)
+    for one in late:
+        counted.remove(tuple(one))
+    assert figures(results) == recomputed(spec, counted)
+
+
+@given(inputs())
+def test_hopping_windows_that_are_kept_equal_a_recomputation(given_: tuple[WindowSpec, list[Row]]) -> None:
+    spec = replace(given_[0], keep_ms=1_000 * given_[0].size_ms)
+    results, late = whole(spec, given_[1])
+    assert late == []
+    assert figures(results) == recomputed(spec, given_[1])
+
+
+@given(inputs())
+def test_revisions_count_up_from_the_first(given_: tuple[WindowSpec, list[Row]]) -> None:
+    spec, rows = given_
+    seen: dict[tuple[str, int], int] = {}
+    for result in whole(spec, rows)[0]:
+        assert result.revision == seen.get((result.key, result.start), -1) + 1
+        seen[result.key, result.start] = result.revision
+
+
+def test_a_late_record_corrects_and_one_that_is_too_late_is_handed_back() -> None:
+    table, late = WindowTable(WindowSpec(60_000, keep_ms=60_000)), list[Late]()
+    assert table.fold([("a", BASE, 5), ("a", BASE + 61_000, 7)], late) == [Result("a", BASE, 5, 1, 5, 5, 0)]
+    assert table.fold([("a", BASE + 1, 2), ("b", BASE + 2, 3), ("a", BASE + 121_000, 1)], late) == [
+        Result("a", BASE, 7, 2, 2, 5, 1),
+        Result("b", BASE, 3, 1, 3, 3, 0),
+        Result("a", BASE + 60_000, 7, 1, 7, 7, 0),
+    ]
+    assert table.fold([("a", BASE + 3, 4)], late) == []
+    assert late == [Late("a", BASE + 3, 4)]
+    assert table.late == 1
+
+
+def test_one_wrong_clock_closes_nothing_but_a_stream_that_has_jumped_is_believed() -> None:
+    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
+    year = 365 * 86_400_000
+    assert table.fold([("a", BASE, 1), ("wrong", BASE + year, 1), ("a", BASE + 1, 1)], late) == []
+    assert table.clock == BASE + 1
+    results = table.fold([("a", BASE + year + i, 1) for i in range(AHEAD_RECORDS)], late)
+    assert [(r.key, r.records) for r in results] == [("a", 2)]
+    assert late == []
+
+
+def test_a_silent_partition_gets_its_last_windows_by_advancing() -> None:
+    table, late = WindowTable(WindowSpec(60_000, lateness_ms=5_000)), list[Late]()
+    assert table.fold([("a", BASE + 10, 4)], late) == []
+    assert table.last_close == BASE + 65_000
+    assert table.advance(BASE + 64_999) == []
+    assert table.advance(BASE + 65_000) == [Result("a", BASE, 4, 1, 4, 4, 0)]
+
+
+def test_a_commit_writes_what_changed_and_not_the_whole() -> None:
+    table = WindowTable(WindowSpec(60_000))
+    table.fold([(f"device-{n}", BASE, n) for n in range(10_000)], [])
+    first = table.checkpoint()
+    table.fold([("device-7", BASE + 1, 1)], [])
+    second = table.checkpoint()
+    assert sum(len(blob or b"") for blob in second.values()) < 200 < sum(len(blob or b"") for blob in first.values())
+
+
+def test_sums_beyond_64_bits_stay_exact() -> None:
+    spec = WindowSpec(60_000)
+    results, _ = cut_up(spec, [("a", BASE, 1 << 62)] * 4, [(2, True), (3, True)])
+    assert results == [Result("a", BASE, 1 << 64, 4, 1 << 62, 1 << 62, 0)]
+
+
+@pytest.mark.parametrize(("size", "hop"), [(0, 0), (60_000, 7_000), (60_000, -1)])
+def test_windows_that_cannot_be_are_refused(size: int, hop: int) -> None:
+    with pytest.raises(ValueError, match="window"):
+        WindowSpec(size, hop)
