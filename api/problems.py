@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from hengliu.events.family import Text
 from hengliu.reference import problems
-from hengliu.reference.problems import PROBLEMS, fill, problem
+from hengliu.reference.problems import PROBLEMS, problem
 from hengliu.reference.problems import Problem as Words
+from hengliu.reference.rules import FAULT_TEXTS
 from projections.queries.query import ERRORS
 
 __all__ = [
@@ -174,6 +175,30 @@ REGISTRATION_PROBLEMS: Mapping[str, Words] = {
         "The next version of the rule “{rule}” is {expected}, not {version}.",
         409,
     ),
+    "registration-rule-unknown": problem(
+        "没有这条规则",
+        "No such rule",
+        "没有规则“{rule}”，可用：{known}。",
+        "There is no rule “{rule}”; there are: {known}.",
+        409,
+    ),
+    "registration-rule-not-retirable": problem(
+        "规则不可停用", "Rule cannot be retired", "规则“{rule}”不可停用。", "The rule “{rule}” cannot be retired.", 409
+    ),
+    "registration-rule-parameter-unknown": problem(
+        "没有这个参数",
+        "No such parameter",
+        f"{FAULT_TEXTS['rule-parameter-unknown'].zh}。",
+        f"{FAULT_TEXTS['rule-parameter-unknown'].en}.",
+        409,
+    ),
+    "registration-rule-parameter-value": problem(
+        "参数值不合格",
+        "Parameter value",
+        f"{FAULT_TEXTS['rule-parameter-value'].zh}。",
+        f"{FAULT_TEXTS['rule-parameter-value'].en}.",
+        409,
+    ),
     "registration-enterprise-unknown": problem(
         "企业未登记",
         "Enterprise unknown",
@@ -262,18 +287,10 @@ def render(
     errors: Iterable[tuple[str, str, Mapping[str, str]]] = (),
     status: int | None = None,
 ) -> dict[str, Any]:
-    """The problem document of one code, of either table.
-
-    An unknown code is answered under its own name: a missing text never hides a refusal.
-    """
-    document: dict[str, Any] = problems.render(code, parameters, language, pointer=pointer, errors=errors, status=status)
-    words = ALL_PROBLEMS.get(code)
-    if words is not None and code not in PROBLEMS:
-        document["title"] = words.title.in_language(language)
-        if "errors" not in document:
-            document["detail"] = fill(words.detail.in_language(language), parameters)
-        document["status"] = status if status is not None else words.status
-    document["type"] = f"/problems/{code}"
+    """The problem document of one code of ``ALL_PROBLEMS``; ``parameters`` are left out where there are none."""
+    document = problems.render(
+        code, parameters, language, pointer=pointer, errors=errors, status=status, table=ALL_PROBLEMS, type_prefix="/problems/"
+    )
     if not document["parameters"]:
         del document["parameters"]
     return document

@@ -27,7 +27,7 @@ from simulator.ledger import Ledger
 from simulator.wire import Sent
 from simulator.world import ROUND_MS, World
 
-__all__ = ["FeedError", "FeedReport", "Feeder", "Progress", "feed", "wall_ms"]
+__all__ = ["FeedError", "FeedReport", "Feeder", "Progress", "wall_ms"]
 
 LOOKAHEAD_MS = 22 * HOUR_MS
 """No event is written down longer than this before it leaves (a long drive with a breakdown, or parked over night; an outage),
@@ -333,28 +333,6 @@ class Feeder:
             Progress(phase, now, percent, report.events, rate, left, report.accepted, report.duplicates, report.refused,
                      report.unexpected_count, self._trouble)
         )  # fmt: skip
-
-
-async def feed(
-    city: City,
-    base_url: str,
-    token: str,
-    *,
-    start: int,
-    until: int | None = None,
-    speed: float | None = None,
-    live_from: int | None = None,
-    position: Path | None = None,
-    batch: int = 500,
-    in_flight: int = 2,
-    progress: Callable[[Progress], None] | None = None,
-    rates: Rates | None = None,
-) -> FeedReport:
-    """Feed a platform; see ``Feeder``. The report carries the ledger: ``report.ledger.summary(report.sent_until_ms)``."""
-    return await Feeder(
-        city, base_url, token, start=start, until=until, speed=speed, live_from=live_from, position=position, batch=batch,
-        in_flight=in_flight, progress=progress, rates=rates,
-    ).run()  # fmt: skip
 
 
 def _retry_after(response: httpx.Response, otherwise: float) -> float:

@@ -7,6 +7,7 @@ A parameter stands in a template as ``{name}``. A test holds that every code in 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hengliu.events.family import Text
 
@@ -248,13 +249,14 @@ def fill(template: str, parameters: Mapping[str, str]) -> str:
     return _SLOT.sub(lambda slot: parameters.get(slot[1], ""), template)
 
 
-def sentence(code: str, parameters: Mapping[str, str], language: str) -> str:
+def sentence(code: str, parameters: Mapping[str, str], language: str, table: Mapping[str, Problem] = PROBLEMS) -> str:
     """The sentence of a code, with its parameters filled in. An unknown code is its own sentence.
 
     Args:
         language: a language tag; English for ``en…``, else Chinese.
+        table: words by code; fields' faults are looked for behind it.
     """
-    known = PROBLEMS.get(code)
+    known = table.get(code)
     if known is not None:
         return fill(known.detail.in_language(language), parameters)
     fault = FIELD_FAULTS.get(code)
@@ -269,22 +271,26 @@ def render(
     pointer: str = "",
     errors: Iterable[tuple[str, str, Mapping[str, str]]] = (),
     status: int | None = None,
-) -> dict[str, object]:
+    table: Mapping[str, Problem] = PROBLEMS,
+    type_prefix: str = TYPE_PREFIX,
+) -> dict[str, Any]:
     """Problem details (RFC 9457) of one refusal.
 
     Args:
-        code: a key of ``PROBLEMS``.
+        code: a key of ``table``. An unknown one is answered under its own name: a missing text never hides a refusal.
         parameters: what fills the sentence; also given as they are, for machines.
         language: a language tag.
         pointer: JSON pointer (RFC 6901) of the member at fault.
         errors: (pointer, code, parameters) of each field at fault.
         status: HTTP status; default that of the code, left out when it has none.
+        table: words by code.
+        type_prefix: what stands before the code in ``type``.
     """
-    known = PROBLEMS.get(code)
-    body: dict[str, object] = {
-        "type": TYPE_PREFIX + code,
+    known = table.get(code)
+    body: dict[str, Any] = {
+        "type": type_prefix + code,
         "title": known.title.in_language(language) if known is not None else code,
-        "detail": sentence(code, parameters, language),
+        "detail": sentence(code, parameters, language, table),
         "code": code,
         "parameters": dict(parameters),
     }

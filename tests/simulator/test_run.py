@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from simulator.almanac import HOUR_MS
 from simulator.city import City
 from simulator.cli import simulate
-from simulator.run import Feeder, FeedError, FeedReport, Progress, feed
+from simulator.run import Feeder, FeedError, FeedReport, Progress
 from simulator.world import World
 from tests.simulator.recount import Desk
 
@@ -98,6 +99,10 @@ async def eventually(reached: Callable[[], bool]) -> None:
 
 def expected(hours: int, seed: int = 4) -> Counter[str]:
     return Counter(s.expect for s in World(City(seed, "tiny"), START).advance(START + hours * HOUR_MS))
+
+
+async def feed(city: City, url: str, token: str = TOKEN, **options: Any) -> FeedReport:
+    return await Feeder(city, url, token, **options).run()
 
 
 async def test_everything_is_sent_once_and_answered_as_the_ledger_expects(platform: Platform) -> None:
