@@ -4,15 +4,16 @@ A vehicle that is weighed passes a camera: at a scale in the same minute, at the
 and weighings go in pairs, and this operator joins them twice:
 
 1. by plate, one to one, within the bound of their camera. What meets its like is in order;
-2. what stayed alone on either side for as long as the bound, with each other: a weighing that nobody saw and a capture of a
-   vehicle that nobody weighed, at the same place and about the same time, are one vehicle under two plates.
+2. what stayed alone on either side for as long as the bound, with each other: first those that differ by one character, and
+   after the bound once more whatever is nearest in time and on the right side of the gate. A weighing that nobody saw and a
+   capture of a vehicle that nobody weighed, at the same place and about the same time, are one vehicle under two plates.
 
 A *witness* is the gate cameras of a site together, or the cameras that a scale has to itself (registered with ``watches``); a
 scale that has some is judged by those alone. A witness is heard only while most weighings meet a capture of their own with it:
 a site with a camera on one side only, or one whose clock is wrong, does not accuse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Final
@@ -35,6 +36,9 @@ _OPEN = 64
 """Open warnings held of one witness; each for a day at most."""
 _ALONE = 64
 """Captures and weighings without their like that wait for each other, each at most, of one witness."""
+
+_SKEW_MS = 60_000
+"""How far the clocks of a camera and a scale may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Capture(msgspec.Struct, frozen=True):
 
     plate: str
     origin: str
+    direction: str | None = None
     confidence: int | None = None
 
 
@@ -129,6 +134,7 @@ class _Passing(msgspec.Struct, frozen=True):
 
     plate: str
     mass_kg: int = 0
+    direction: str | None = None
     confidence_percent: int | None = None
 
 
@@ -143,6 +149,14 @@ def differing(plate: str, other: str, alike: str = "") -> int:
 @lru_cache(maxsize=16)
 def _pairs(alike: str) -> frozenset[frozenset[str]]:
     return frozenset(frozenset(pair) for pair in alike.split())
+
+
+def _may_be(capture: Waiting[Capture], weighing: Waiting[Weighed], within_ms: int) -> bool:
+    """Whether the two may be one vehicle: near in time, in before the scale and out after it."""
+    after = weighing.time - capture.time
+    direction = capture.item.direction
+    wrong_side = (direction == "in" and after < -_SKEW_MS) or (direction == "out" and after > _SKEW_MS)
+    return abs(after) <= within_ms and not wrong_side
 
 
 def _around(seconds: int, keep: int) -> Bound:
@@ -197,7 +211,7 @@ class _Step:
         self._default = default
         self._same = BoundedJoin[Capture, Weighed](_SAME, _around(default.gate_within_s, 8)).open(self.scratch, self.timers)
         self._other = BoundedJoin[Capture, Weighed](
-            _OTHER, _around(default.gate_within_s, _ALONE), rank=lambda c, w: differing(c.plate, w.plate)
+            _OTHER, _around(default.gate_within_s, _ALONE), rank=lambda c, w: 1 if differing(c.plate, w.plate) == 1 else None
         ).open(self.scratch, self.timers)
 
     def arrive(self, row: int, event: Event[Any]) -> None:
@@ -223,7 +237,7 @@ class _Step:
             capture, out = self._same.right(key, Waiting(id_, time, received, weighing), bound)
             met = capture is not None
         else:
-            read = Capture(data.plate, batch.origins[row], data.confidence_percent)
+            read = Capture(data.plate, batch.origins[row], data.direction, data.confidence_percent)
             partner, out = self._same.left(key, Waiting(id_, time, received, read), bound)
             met = partner is not None
         if met:
@@ -266,8 +280,7 @@ class _Step:
                 for alone in self._same.expire(due, subject):
                     self._alone(alone)
             elif table == _OTHER:
-                for alone in self._other.expire(due, subject):
-                    self._unexplained(alone)
+                self._last_chance(key, self._other.expire(due, subject))
             elif table == _PASSED:
                 passed: Passed | None = self.scratch.get(_PASSED, key)
                 if passed is not None and passed.touched <= due - _bound(self._default, key).latest_ms:
@@ -287,13 +300,37 @@ class _Step:
             pair = (capture, one) if capture is not None else None
         if pair is not None:
             self._differ(witness, pair[0], pair[1], policy, version, alone.at)
-        for left in out:
-            self._unexplained(left)
+        self._last_chance(witness, out)
 
-    def _unexplained(self, alone: Alone) -> None:
-        """A weighing without any capture counts against its witness; a capture of somebody who is not weighed is nothing."""
-        if alone.side == "right":
-            self._put(alone.key, self._get(alone.key).with_verdict(False))
+    def _last_chance(self, witness: str, leaving: Sequence[Alone]) -> None:
+        """Those who leave the second join take the nearest that is left. A weighing that finds nothing counts against the
+        witness; a capture that does was of somebody who is not weighed."""
+        if not leaving:
+            return
+        pending = self._other.waiting(witness)
+        captures = [*pending.left, *(a.one for a in leaving if a.side == "left")]
+        weighings = [*pending.right, *(a.one for a in leaving if a.side == "right")]
+        for alone in leaving:
+            if not any(alone.one is w for w in (*captures, *weighings)):
+                continue  # taken by one before it
+            policy, version = policy_of(self._state, self._default, alone.one.time) or (self._default, 0)
+            within = _bound(policy, witness).latest_ms
+            pairs = [(alone.one, w) for w in weighings] if alone.side == "left" else [(c, alone.one) for c in captures]
+            fitting = [(abs(c.time - w.time), c.order, w.order, c, w) for c, w in pairs if _may_be(c, w, within)]
+            capture, weighing = min(fitting, key=lambda f: f[:3])[3:] if fitting else (alone.one, alone.one)
+            captures = [c for c in captures if c is not capture]
+            weighings = [w for w in weighings if w is not weighing]
+            if fitting:
+                self._differ(witness, capture, weighing, policy, version, alone.at)
+            elif alone.side == "right":
+                self._put(witness, self._get(witness).with_verdict(False))
+        gone = [a.one for a in leaving]
+        left = tuple(c for c in pending.left if any(c is other for other in captures) and c not in gone)
+        right = tuple(w for w in pending.right if any(w is other for other in weighings) and w not in gone)
+        if left or right:
+            self.scratch.put(_OTHER, witness, Pending(left, right))
+        else:
+            self.scratch.delete(_OTHER, witness)
 
     def _differ(
         self,

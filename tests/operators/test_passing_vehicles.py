@@ -275,7 +275,7 @@ AT = BASE + 2 * HOUR
 def test_a_weighed_plate_that_nobody_saw_and_a_seen_one_that_nobody_weighed() -> None:
     found = plates(*traffic(20), seen(AT, "宁A54321", "in"), weighed(AT + 2 * MINUTE, 15_000))
     (raised,) = found.emitted
-    assert changes(found) == [("raised", 120 + 22)], "as long as its queue may be, after the weighing"
+    assert changes(found) == [("raised", 120 + 40)], "twice as long as its queue may be, after the capture"
     assert (raised.emit.data["code"], raised.emit.data["subject"], raised.emit.data["severity"]) == (
         "plate-mismatch",
         PLATE,
@@ -344,7 +344,7 @@ def test_differing_characters() -> None:
 )
 def test_what_comes_late_and_explains_it_clears_the_warning(late: Input) -> None:
     found = plates(*traffic(20), seen(AT, "宁A54321", "in"), weighed(AT + 2 * MINUTE, 15_000), late)
-    assert changes(found) == [("raised", 142), ("cleared", 180)]
+    assert changes(found) == [("raised", 160), ("cleared", 180)]
     assert len({e.emit.data["warning"] for e in found.emitted}) == 1
 
 
@@ -394,7 +394,7 @@ def test_a_scale_with_a_camera_of_its_own_is_judged_by_that() -> None:
     # The gate knows the plate: it was changed inside.
     visit = [seen(AT, PLATE, "in"), seen(AT + 110_000, "宁A54321", None, device="cam-s"), weighed(AT + 2 * MINUTE, 15_000)]
     found = plates(*traffic(20), *on_scale, *visit, registered=SCALE_CAMERA)
-    assert changes(found) == [("raised", 123)], "one and a half minutes after the weighing"
+    assert changes(found) == [("raised", 124)], "three minutes after the capture"
     assert plates(*traffic(20), *on_scale, *visit[:1], *visit[2:], registered=SCALE_CAMERA).emitted == []
 
 
