@@ -7,6 +7,7 @@ the same without it. Faust's tables, windows, web server, producer and leader to
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,8 +23,8 @@ __all__ = ["FaustShell", "GroupHost", "Tasks"]
 
 logger = logging.getLogger(__name__)
 
-FEED_SLICES = 16
-"""Slices that wait for a task; more stay with Faust, which stops fetching."""
+FEED_RECORDS = 20_000
+"""Records that wait for a task; more stay with Faust, which stops fetching."""
 
 
 RESEEK_S = 1.0
@@ -52,7 +53,9 @@ class _Feed:
     def __init__(self, positions: Mapping[TopicPartition, int], broadcast: LogReader | None) -> None:
         self._expected = dict(positions)
         self._broadcast = broadcast
-        self._queue: asyncio.Queue[Slice] = asyncio.Queue(FEED_SLICES)
+        self._waiting: deque[Slice] = deque()
+        self._records = 0
+        self._changed = asyncio.Condition()
         self._pump = asyncio.create_task(self._read_broadcast()) if broadcast is not None else None
         self._closed = False
 
@@ -60,7 +63,16 @@ class _Feed:
         assert self._broadcast is not None
         while True:
             for piece in await self._broadcast.poll(1_000, 1_000):
-                await self._queue.put(piece)
+                await self._queue(piece)
+
+    async def _queue(self, piece: Slice) -> None:
+        """Wait for room, which there is for any slice once nothing else waits."""
+        async with self._changed:
+            while self._waiting and self._records + len(piece) > FEED_RECORDS and not self._closed:
+                await self._changed.wait()
+            self._waiting.append(piece)
+            self._records += len(piece)
+            self._changed.notify_all()
 
     async def put(self, piece: Slice) -> int | None:
         """Take a slice in; None when it was, else the position from which to deliver again.
@@ -75,7 +87,7 @@ class _Feed:
             return expected
         self._expected[piece.tp] = piece.next_position
         try:
-            await self._queue.put(piece)
+            await self._queue(piece)
         except asyncio.CancelledError:
             # The app that delivers is going; the next one reads the slice again.
             self._expected[piece.tp] = piece.position
@@ -87,14 +99,21 @@ class _Feed:
             # Looked at each time, not when the queue is empty: clocks of the other inputs see to it that it never is, and
             # without the registry's the merge would stand still for good.
             self._pump.result()
-        try:
-            first = await asyncio.wait_for(self._queue.get(), timeout_ms / 1000)
-        except TimeoutError:
-            return []
-        pieces, count = [first], len(first)
-        while count < max_records and not self._queue.empty():
-            pieces.append(self._queue.get_nowait())
-            count += len(pieces[-1])
+        await asyncio.sleep(0)  # a queue that is never empty would never let another task run
+        async with self._changed:
+            if not self._waiting:
+                try:
+                    async with asyncio.timeout(timeout_ms / 1000):
+                        await self._changed.wait_for(lambda: self._waiting)
+                except TimeoutError:
+                    return []
+            pieces: list[Slice] = []
+            count = 0
+            while self._waiting and (not pieces or count < max_records):
+                pieces.append(self._waiting.popleft())
+                count += len(pieces[-1])
+            self._records -= count
+            self._changed.notify_all()
         return pieces
 
     def seek(self, tp: TopicPartition, position: int) -> None:
@@ -110,8 +129,9 @@ class _Feed:
             await asyncio.gather(self._pump, return_exceptions=True)
         if self._broadcast is not None:
             await self._broadcast.close()
-        while not self._queue.empty():  # whoever waits to put must not wait for ever
-            self._queue.get_nowait()
+        async with self._changed:  # whoever waits to put must not wait for ever
+            self._waiting.clear()
+            self._changed.notify_all()
 
 
 class _Running:

@@ -1,5 +1,5 @@
-"""The job that every contestant does: JSON decoded, one-minute tumbling windows of event time per device with sum, count, minimum
-and maximum of gross less tare, final windows to a topic.
+"""The job that every contestant does: JSON decoded, one-minute tumbling windows of event time per device with sum, count,
+minimum and maximum of gross less tare, final windows to a topic.
 """
 
 from collections.abc import Sequence

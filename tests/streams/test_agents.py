@@ -170,15 +170,17 @@ async def test_a_lost_registry_reader_ends_the_task_however_busy_its_other_input
     await feed.close()
 
 
-async def test_a_delivery_that_is_cancelled_is_read_again() -> None:
+async def test_a_delivery_that_is_cancelled_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams.agents, "FEED_RECORDS", 3)
     tp = TopicPartition("by-meter", 0)
     feed: Any = streams.agents._Feed({tp: 0}, None)
     mark = Headers(received=1, type=CLOCK_TYPE)
-    pieces = [Slice(*tp, n, n + 1, [n], [b""], [b""], [mark]) for n in range(streams.agents.FEED_SLICES + 1)]
+    pieces = [Slice(*tp, n, n + 1, [n], [b""], [b""], [mark]) for n in range(4)]
     for piece in pieces[:-1]:
         await feed.put(piece)
     waiting = asyncio.create_task(feed.put(pieces[-1]))
     await asyncio.sleep(0)
+    assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert feed.position(tp) == pieces[-1].position
