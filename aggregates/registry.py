@@ -16,12 +16,14 @@ from eventsourcing.application import AggregateNotFoundError, Application
 from aggregates.kinds.device import DEVICE
 from aggregates.kinds.district import DISTRICT
 from aggregates.kinds.enterprise import ENTERPRISE
-from aggregates.kinds.rule import RULE
+from aggregates.kinds.rule import RULE, check_rule, next_version
 from aggregates.kinds.site import SITE
 from aggregates.kinds.vehicle import VEHICLE
 from aggregates.registration import InvariantViolated, Kind, Registration
 from hengliu.events.families.registry import Registered as RegisteredData
+from hengliu.events.families.registry import RulePublished
 from hengliu.ports.clock import Clock
+from hengliu.reference.rules import RuleChange, RuleDeclaration
 
 __all__ = ["KINDS", "Notification", "Registry", "event_store_environment"]
 
@@ -63,11 +65,17 @@ class Notification:
 
 
 class Registry(Application[UUID]):
-    """Takes registrations, refuses what breaks an invariant, and tells what happened, in order."""
+    """Takes registrations, refuses what breaks an invariant, and tells what happened, in order.
 
-    def __init__(self, env: Mapping[str, str], clock: Clock) -> None:
+    Args:
+        rules: the declared rules by name: versions of others, or with parameters that they do not have, are refused. None:
+            any rule may be published (a store without operators).
+    """
+
+    def __init__(self, env: Mapping[str, str], clock: Clock, rules: Mapping[str, RuleDeclaration] | None = None) -> None:
         super().__init__(env=env)
         self._clock = clock
+        self._rules = rules
 
     def register(self, registrations: Sequence[tuple[str, Mapping[str, Any]]], principal: str) -> int:
         """Register or amend several things in one transaction; returns the last notification id to wait for.
@@ -86,6 +94,8 @@ class Registry(Application[UUID]):
             if kind is None:
                 raise InvariantViolated("unknown-registration", type=event_type)
             data = kind.data.model_validate(payload, strict=False)
+            if isinstance(data, RulePublished) and self._rules is not None:
+                check_rule(self._rules, data)
             self._check_reference(kind, data, touched)
             key = str(getattr(data, kind.key))
             id_ = Registration.create_id(event_type, key)
@@ -107,6 +117,22 @@ class Registry(Application[UUID]):
             return self.recorder.max_notification_id() or 0
         recordings = self.save(*changed)
         return max(recording.notification.id for recording in recordings)
+
+    def change_rule(self, rule: str, change: RuleChange, principal: str) -> tuple[int, RulePublished | None]:
+        """Publish the next version of a rule; returns the notification id to wait for, and the version that stands last.
+
+        A change that changes nothing publishes nothing (None: and nothing was published before).
+
+        Raises:
+            InvariantViolated: nothing is stored. Of two changes at once one gets ``rule-version``, or an error of the store.
+        """
+        known = self._find(Registration.create_id(RULE.event_type, rule))
+        latest = None if known is None else RulePublished.model_validate_json(known.payloads[-1])
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        version = next_version(self._rules or {}, rule, latest, change, now)
+        if version is None:
+            return self.recorder.max_notification_id() or 0, latest
+        return self.register([(RULE.event_type, version.model_dump())], principal), version
 
     def _find(self, id_: UUID) -> Registration | None:
         try:

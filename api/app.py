@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from api import documents, ingest, live, reads, status
+from api import documents, ingest, live, reads, rules, status
 from api.deps import Deps
 from api.pages import error_page, wants_page
 from api.pages import router as page_routes
@@ -44,6 +44,8 @@ ROUTES: Final[tuple[Endpoint, ...]] = (
     *(Endpoint("GET", read.path, reads.named(read), read.operation) for read in reads.READS),
     Endpoint("POST", "/v1/quarantine/{id}/release", ingest.post_release, "releaseQuarantined"),
     *(Endpoint("POST", path, ingest.registration(type_), operation) for path, type_, operation in ingest.REGISTRATIONS),
+    Endpoint("GET", "/v1/rules", rules.get_rules, "getDeclaredRules"),
+    *(Endpoint("POST", path, rules.change(status_), operation) for path, status_, operation, _ in rules.COMMANDS),
     Endpoint("GET", "/v1/schemas", documents.get_schemas, "getSchemas"),
     Endpoint("GET", "/v1/schemas/{type}", documents.get_schema, "getSchema"),
     Endpoint("GET", "/v1/stats", status.get_stats, "getStats"),

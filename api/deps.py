@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hengliu.events.catalog import Catalog
+from hengliu.events.families.registry import RulePublished
 from hengliu.events.family import Family
 from hengliu.intake.service import Intake
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock
 from hengliu.ports.log import EventLog, TopicPartition
 from hengliu.ports.warehouse import Warehouse
+from hengliu.reference.rules import RuleChange, RuleDeclaration
 from hengliu.rights import Principal, TokenStore
 from projections.queries.query import NamedQuery, Page
 
@@ -73,6 +75,10 @@ class Commands(Protocol):
         """
         ...
 
+    async def change_rule(self, principal: Principal, rule: str, change: RuleChange) -> tuple[Receipt, RulePublished | None]:
+        """Publishes the next version of a rule (None: nothing changed, and it never had one). Raises as ``register``."""
+        ...
+
 
 class Progress(Protocol):
     """What the tables include: the projectors' committed positions, and a wait for them to move."""
@@ -111,6 +117,7 @@ class Deps:
 
     Attributes:
         queries: named queries by name; ``family_query`` makes the generic one of a family.
+        rules: the declared rules, in the order of their list.
         commands: None where this process takes no registrations (the routes then answer 503).
         hub, monitor: their ``run`` are tasks of whoever built this.
         open_reading: whether a client on loopback reads without a token (the demo).
@@ -132,6 +139,7 @@ class Deps:
     hub: "Hub"
     monitor: "Monitor"
     partitions: int
+    rules: Sequence[RuleDeclaration] = ()
     commands: Commands | None = None
     stages: Sequence[Stage] = ()
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -334,22 +334,28 @@ def registration(type_: str) -> Callable[[Request], Awaitable[Response]]:
     async def register(request: Request) -> Response:
         principal = require(request, Role.REGISTRAR, Role.ADMIN)
         deps = deps_of(request)
-        if media_type(request) != GUESS:
-            raise Refusal(Problem("media-type", {"value": request.headers["content-type"][:128]}), headers={"Accept": GUESS})
-        bodies: Bodies = request.app.state.bodies
-        body = await read_body(request.receive, declared_length(request), deps.limits, bodies)
-        if isinstance(body, Payload):
-            raise Refusal(Problem("body-too-large", {"limit": str(deps.limits.body_bytes)}), close=True)
-        bodies.give(len(body))
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise Refusal(Problem("body-not-json")) from None
-        if not isinstance(data, dict):
-            raise Refusal(Problem("registration-not-object"))
+        data = await json_object(request, deps)
         return await command(deps, principal, type_, data)
 
     return register
+
+
+async def json_object(request: Request, deps: Deps) -> dict[str, Any]:
+    """The body of a command."""
+    if media_type(request) != GUESS:
+        raise Refusal(Problem("media-type", {"value": request.headers["content-type"][:128]}), headers={"Accept": GUESS})
+    bodies: Bodies = request.app.state.bodies
+    body = await read_body(request.receive, declared_length(request), deps.limits, bodies)
+    if isinstance(body, Payload):
+        raise Refusal(Problem("body-too-large", {"limit": str(deps.limits.body_bytes)}), close=True)
+    bodies.give(len(body))
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refusal(Problem("body-not-json")) from None
+    if not isinstance(data, dict):
+        raise Refusal(Problem("registration-not-object"))
+    return data
 
 
 async def command(deps: Deps, principal: Principal, type_: str, data: dict[str, Any]) -> Response:

@@ -10,6 +10,7 @@ from api.deps import ApiLimits
 from api.ingest import BATCH, EVENT, GUESS, MEDIA_TYPES, REGISTRATIONS
 from api.problems import MEDIA_TYPE
 from api.reads import PAGING, READS
+from api.rules import COMMANDS, RuleCommand
 from api.schemas import EXAMPLE_MS, component_name, data_schemas, example_event
 from hengliu.events.catalog import Catalog
 from hengliu.events.family import Family, Text, Writer
@@ -237,6 +238,26 @@ def _register(operation: str, family: Family) -> dict[str, Any]:
     }
 
 
+def _rule_command(operation: str, title: Text) -> dict[str, Any]:
+    return {
+        "operationId": operation,
+        "tags": ["registry"],
+        **_summary(title),
+        "description": "Publishes the rule's next version; one that changes nothing publishes nothing. Without `valid_from` it "
+        "holds two seconds after the command.",
+        "security": [{"bearer": []}],
+        "parameters": [_path_parameter("rule", Text("规则", "Rule")), _ref_parameter("AcceptLanguage")],
+        "requestBody": {
+            "required": True,
+            "content": {GUESS: {"schema": RuleCommand.model_json_schema(), "examples": {"first": {"value": {}}}}},
+        },
+        "responses": {
+            "201": _json({"type": "object"}, "Receipt, and the version that stands"),
+            **_problems("400", "401", "403", "405", "409", "413", "415", "429"),
+        },
+    }
+
+
 def _document(operation: str, title: Text, schema: Mapping[str, Any], media_type: str, *more: str) -> dict[str, Any]:
     return {
         "operationId": operation,
@@ -364,6 +385,8 @@ def openapi_document(
     for path, type_, operation in REGISTRATIONS:
         if type_ in catalog:
             paths.setdefault(path, {})["post"] = _register(operation, catalog[type_])
+    for path, _, operation, title in COMMANDS:
+        paths[path] = {"post": _rule_command(operation, title)}
     paths["/v1/quarantine/{id}/release"] = {
         "post": {
             "operationId": "releaseQuarantined",
@@ -388,6 +411,7 @@ def openapi_document(
     for path, operation, title in (
         ("/v1/stats", "getStats", Text("事件计数与各主题位置", "Event counts and position per topic")),
         ("/v1/live/snapshot", "getSnapshot", Text("最新实时画面", "Newest live frame")),
+        ("/v1/rules", "getDeclaredRules", Text("已声明的规则与参数", "Declared rules and their parameters")),
     ):
         paths[path] = {
             "get": {

@@ -56,6 +56,7 @@ READS: tuple[Read, ...] = (
     Read("/v1/registry/districts", "districts", "getDistricts"),
     Read("/v1/registry/devices", "devices", "getDevices"),
     Read("/v1/registry/vehicles", "vehicles", "getVehicles"),
+    Read("/v1/registry/rules", "rules", "getRules"),
 )
 """The explicit list: a new read is one line here."""
 

@@ -13,8 +13,10 @@ import msgspec
 from aggregates.outbox import SOURCE, Outbox
 from aggregates.registry import Registry
 from hengliu.events import topics
+from hengliu.events.families.registry import RulePublished
 from hengliu.intake.directory import Directory
 from hengliu.ports.log import CLOCK_TYPE, EventLog, LogError, LogReader, TopicPartition, partition_for
+from hengliu.reference.rules import RuleChange
 from hengliu.rights import Principal
 
 __all__ = ["Receipt", "RegistryCommands"]
@@ -65,11 +67,23 @@ class RegistryCommands:
         """
         return await self.register_all(principal, [(type_, data)])
 
+    async def change_rule(self, principal: Principal, rule: str, change: RuleChange) -> tuple[Receipt, RulePublished | None]:
+        """Publish the next version of a rule; where it stands, and the version (None: it never had one, and changed nothing).
+
+        Raises as ``register``.
+        """
+        notification, version = await asyncio.to_thread(self._registry.change_rule, rule, change, principal.name)
+        return await self._published(notification, 10), version
+
     async def register_all(
         self, principal: Principal, registrations: Sequence[tuple[str, Mapping[str, Any]]], timeout_s: float = 10
     ) -> Receipt:
         """Register several things in one transaction."""
         notification = await asyncio.to_thread(self._registry.register, registrations, principal.name)
+        return await self._published(notification, timeout_s)
+
+    async def _published(self, notification: int, timeout_s: float) -> Receipt:
+        """Wait until intake has read it."""
         if self._outbox is not None:
             self._outbox.wake()
         async with asyncio.timeout(timeout_s):

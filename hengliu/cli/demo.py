@@ -24,6 +24,7 @@ from hengliu.ports.clock import SystemClock
 from hengliu.rights import PLATFORM, TokenStore
 from hengliu.settings import Role, Settings
 from simulator.city import City, registry
+from streams.rules.catalog import RULES_BY_NAME
 
 __all__ = ["Demo"]
 
@@ -193,7 +194,7 @@ class Demo:
     async def _register(self, url: str, event_store: str) -> None:
         """Into the event store at once; then one command over HTTP, which answers when intake has read all of it."""
         registrations = self._registrations()
-        registry = Registry(event_store_environment(event_store, str(self._settings.data_dir)), SystemClock())
+        registry = Registry(event_store_environment(event_store, str(self._settings.data_dir)), SystemClock(), RULES_BY_NAME)
         try:
             await asyncio.to_thread(registry.register, registrations, PLATFORM.name)
         finally:

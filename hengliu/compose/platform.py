@@ -148,7 +148,8 @@ class Platform:
         registry: Registry | None = None
         outbox: Outbox | None = None
         if self.roles & {Role.API, Role.OUTBOX}:
-            registry = Registry(event_store_environment(settings.event_store, str(settings.data_dir)), self.clock, RULES_BY_NAME)
+            environment = event_store_environment(settings.event_store, str(settings.data_dir))
+            registry = Registry(environment, self.clock, RULES_BY_NAME)
             closing = registry.close
             self._closers.append(("registry", lambda: asyncio.to_thread(closing)))
         if Role.OUTBOX in self.roles:

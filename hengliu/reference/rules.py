@@ -6,16 +6,18 @@ A rule's parameters travel as text in ``rule.published``; here stands how each i
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal
 
 from hengliu.events.family import Text
 
-__all__ = ["FAULT_TEXTS", "Fault", "Parameter", "ParameterKind", "RuleDeclaration", "Value"]
+__all__ = ["FAULT_TEXTS", "Fault", "Parameter", "ParameterKind", "RuleChange", "RuleDeclaration", "RuleStatus", "Value"]
 
 Value = int | str | Decimal
 ParameterKind = Literal["integer", "decimal", "text"]
+RuleStatus = Literal["active", "retired"]
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?")
@@ -141,3 +143,22 @@ class RuleDeclaration:
                         "expected_en": expected.en,
                     },
                 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """What a person asks of a rule; the registry makes the next version of it.
+
+    Attributes:
+        parameters: those that become others; the rest of the latest version stays.
+        remove: those that go back to the declared default.
+        status: what it becomes; None: as it is.
+        citation: of the new version; None: as it is.
+        valid_from: None: as soon as everybody has it.
+    """
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    status: RuleStatus | None = None
+    citation: str | None = None
+    valid_from: datetime | None = None

@@ -6,7 +6,7 @@ Latest is the greatest ``valid_from`` (absent: since always), then the greatest 
 # ruff: noqa: S608  (the pieces are constants of this package; values are bound by name)
 
 from hengliu.events.family import Text
-from projections.queries.parts import DIVISION, boolean, decimal, divisions, integer, latest, text, texts, time
+from projections.queries.parts import DIVISION, boolean, decimal, divisions, integer, json, latest, text, texts, time
 from projections.queries.query import NamedQuery, ScopeColumns
 
 __all__ = ["QUERIES"]
@@ -160,4 +160,27 @@ WHERE $scope AND $filters""",
 )
 """A vehicle belongs to no enterprise or division here, so only a reader of everything sees the list."""
 
-QUERIES = (DISTRICTS, ENTERPRISES, SITES, DEVICES, VEHICLES)
+RULES = NamedQuery(
+    "rules",
+    Text("规则版本", "Rule versions"),
+    """
+SELECT rule, version, valid_from, status, parameters, citation, known_at
+FROM rule_published
+WHERE $known AND $filters""",
+    (texts("rule", "规则", "Rule"),),
+    (
+        text("rule", "规则", "Rule"),
+        integer("version", "版本", "Version"),
+        _VALID,
+        text("status", "状态", "Status"),
+        json("parameters", "参数", "Parameters"),
+        text("citation", "依据", "Citation"),
+        time("known_at", "获知时间", "Known at"),
+    ),
+    ScopeColumns(public=True),
+    ("rule", "version"),
+)
+"""Every version that was published, not only the latest: which one holds depends on the time that is asked about. What the
+code declares, and with it the defaults, is ``GET /v1/rules``."""
+
+QUERIES = (DISTRICTS, ENTERPRISES, SITES, DEVICES, VEHICLES, RULES)

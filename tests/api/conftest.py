@@ -33,6 +33,7 @@ from infra.local_log import LocalLog
 from projections.catalog import tables
 from projections.migrate import migrate
 from projections.projector import Policy, Projector
+from streams.rules.catalog import RULES, RULES_BY_NAME
 
 PARTITIONS = 2
 
@@ -103,7 +104,7 @@ async def running(
         intake = Intake(log, catalog, PARTITIONS, clock, intake_policy or IntakePolicy(), directory)
         await intake.start()
         stack.push_async_callback(intake.stop)
-        registry = Registry(event_store_environment("sqlite", str(path)), clock)
+        registry = Registry(event_store_environment("sqlite", str(path)), clock, RULES_BY_NAME)
         stack.callback(registry.close)
 
         async def submit(events: Any) -> list[str]:
@@ -144,6 +145,7 @@ async def running(
             hub=hub,
             monitor=monitor,
             partitions=PARTITIONS,
+            rules=RULES,
             commands=commands,
             stages=stages,
             limits=limits,
