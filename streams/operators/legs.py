@@ -78,7 +78,6 @@ class Legs:
     """``weighing.recorded``, and ``tare-missing`` of ``tickets``, to ``shipment.weighed``.
 
     A truck that was weighed laden where it unloads and then never empty has arrived: it is no missing one (stage ``arrived``).
-    It is known by the warning, which names the plate alone.
 
     Legs that met nobody are let go after ``match_within_s`` of recorded time; an unloading without a waybill is then of no
     shipment, which is nothing to warn of.
@@ -155,10 +154,10 @@ def _leg(event: Event[Any], scope: Scope, known_at: int) -> Leg | None:
         )  # fmt: skip
     if data.code != "tare-missing":
         return None
-    mass = data.parameters.get("mass_kg", "")
+    mass, waybill = data.parameters.get("mass_kg", ""), data.parameters.get("waybill")
     return Leg(
-        "arrived", "", data.subject, scope, int(mass) if mass.isascii() and mass.isdigit() else 0, ms_of(data.since), known_at,
-        event.id,
+        "arrived", waybill or "", data.subject, scope, int(mass) if mass.isascii() and mass.isdigit() else 0,
+        ms_of(data.since), known_at, event.id, waybill=waybill,
     )  # fmt: skip
 
 

@@ -48,9 +48,10 @@ _SKEW_MS = 3_600_000
 class ShipmentPolicy:
     """Parameters of rule ``shipment``.
 
-    ``tolerance_kg`` is what two scales in service may differ by without either being wrong: class III, 20 kg intervals, a gross
-    of up to 49 t (3 e) and a tare of up to 40 t (2 e) on each side. The share is what coal commonly loses on the road (wind,
-    water), no regulation's figure. The other defaults are this platform's choice.
+    ``tolerance_kg`` is 200 kg by which two scales in service may differ without either being wrong (class III, 20 kg intervals:
+    3 e for a gross of up to 49 t and 2 e for a tare of up to 40 t, on each side), and 100 kg for a driver who sits in the cab
+    at one weighing and not at the next. The share is what coal commonly loses on the road (wind, water), no regulation's
+    figure. The other defaults are this platform's choice.
     """
 
     rule: ClassVar[str] = "shipment"
@@ -61,7 +62,7 @@ class ShipmentPolicy:
         minimum=0, maximum=100,
     )  # fmt: skip
     tolerance_kg: int = parameter(
-        200, unit="kg", zh="计量允差", en="Difference allowed in any case", minimum=0, maximum=100_000,
+        300, unit="kg", zh="计量允差", en="Difference allowed in any case", minimum=0, maximum=100_000,
         citation="JJG 539-2016 使用中检验最大允许误差（OIML R 76-1:2006, 3.5.1, 3.5.2）",
     )  # fmt: skip
     register_tare_kg: int = parameter(
@@ -74,7 +75,7 @@ class ShipmentPolicy:
         20, unit="km/h", zh="最低平均速度（直线距离）", en="Least mean speed, as the crow flies", minimum=1, maximum=200
     )
     transit_slack_s: int = parameter(
-        18_000, unit="s", zh="途中等待宽限", en="Slack for stops and queues", minimum=0, maximum=2_592_000
+        14_400, unit="s", zh="途中等待宽限", en="Slack for stops and queues", minimum=0, maximum=2_592_000
     )
     transit_unknown_s: int = parameter(
         43_200, unit="s", zh="距离不明时的时限", en="Limit where the distance is not known", minimum=60, maximum=2_592_000

@@ -8,7 +8,9 @@ What waits is a list of open crossings per (plate, site). A crossing that arrive
 2. else pairs with an open crossing within 24 hours of it whose mass differs by the least net mass or more (500 kg, and a
    tenth of the heavier one: two laden crossings of one vehicle differ by a few per cent, and their difference is no load):
    the nearest before it in event time, or if there is none, the nearest after it. The lighter one is the tare. Tare first
-   means direction ``out``, gross first ``in``;
+   means direction ``out``, gross first ``in``. What the two say of the load must let them be one visit: two waybills are two
+   loads, and who brings a load from elsewhere (or to a works that only receives) is empty after it, not before. Else one
+   crossing that went missing would shift every later pair of the vehicle by one;
 3. else waits. Two crossings of about equal mass more than 10 minutes apart both wait: the scale between them may be off line
    and its crossing still to come, and the nearest-before rule then gives each its own partner.
 
@@ -32,6 +34,7 @@ from hengliu.events.envelope import iso_ms
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.reference import Reference
 from streams.kernel.state import Scratch, State
+from streams.operators.places import lies_in
 from streams.operators.records import DAY_MS, Event, join_causes, time_of, warning, warning_id
 from streams.operators.timers import TIMER_TABLE, TimerRow, Timers
 from streams.rules.policy import parameter, policy_in
@@ -71,6 +74,8 @@ class TicketPolicy:
     )
 
 
+_RECEIVERS = ("power", "chemical")
+"""Kinds of works that coal goes into and never leaves."""
 _MAX_OPEN = 16
 _MAX_PAIRED = 6
 
@@ -127,7 +132,7 @@ class Tickets:
     """``weighing.measured`` to ``weighing.recorded``; ``warning.raised`` codes ``tare-missing`` and ``gross-missing``."""
 
     name: Final = "tickets"
-    version: Final = 2  # a ticket says where its commodity was assumed
+    version: Final = 2  # two waybills are no pair, nor is a tare before a load that came from elsewhere; assumed commodities
     inputs: Final = frozenset({"weighing.measured"})
     emits: Final = frozenset({"weighing.recorded", "warning.raised"})
     tables: Final[Mapping[str, type[msgspec.Struct]]] = {_WAITING: Waiting, TIMER_TABLE: TimerRow}
@@ -173,7 +178,7 @@ class Tickets:
             open_ = _with(_without(open_, repeated), _merged(repeated, crossing))
         elif any(abs(t - time) <= within and abs(kg - data.mass_kg) < below for t, kg in _beside(paired, time)):
             pass  # it repeats a crossing whose ticket is out
-        elif (partner := _partner(open_, crossing, policy)) is not None:
+        elif (partner := _partner(reference, open_, crossing, policy)) is not None:
             open_ = _without(open_, partner)
             newest = max(partner.time, time)
             recent = [p for p in paired if newest - p[0] <= DAY_MS]
@@ -216,7 +221,10 @@ class Tickets:
             severity="medium" if laden else "low",
             subject=plate,
             scope=crossing.scope,
-            parameters={"mass_kg": str(crossing.mass_kg), "weighed_at": iso_ms(crossing.time)},
+            parameters={
+                "mass_kg": str(crossing.mass_kg), "weighed_at": iso_ms(crossing.time),
+                **({"waybill": crossing.waybill} if crossing.waybill is not None else {}),
+            },
             since=crossing.time,
             time=crossing.time,
             at=at,
@@ -224,7 +232,7 @@ class Tickets:
             cause=join_causes(crossing.causes),
             rule=self._policy.rule,
             rule_version=crossing.rule_version,
-        )
+        )  # fmt: skip
 
 
 def _without(open_: tuple[Crossing, ...], crossing: Crossing) -> tuple[Crossing, ...]:
@@ -254,13 +262,14 @@ def _merged(known: Crossing, repeat: Crossing) -> Crossing:
     )
 
 
-def _partner(open_: tuple[Crossing, ...], crossing: Crossing, policy: TicketPolicy) -> Crossing | None:
+def _partner(reference: Reference, open_: tuple[Crossing, ...], crossing: Crossing, policy: TicketPolicy) -> Crossing | None:
     def fits(other: Crossing) -> bool:
         net, gross = abs(other.mass_kg - crossing.mass_kg), max(other.mass_kg, crossing.mass_kg)
         return (
             abs(other.time - crossing.time) <= policy.pair_within_s * 1000
             and net >= policy.min_net_kg
             and net * 100 >= gross * policy.min_net_percent
+            and _one_visit(reference, crossing, other)
         )
 
     fitting = [o for o in open_ if fits(o)]
@@ -268,6 +277,26 @@ def _partner(open_: tuple[Crossing, ...], crossing: Crossing, policy: TicketPoli
     if before:
         return max(before, key=lambda o: o.order)
     return min(fitting, key=lambda o: o.order, default=None)
+
+
+def _one_visit(reference: Reference, one: Crossing, other: Crossing) -> bool:
+    """Whether what two crossings say of the load lets them be one visit."""
+    if one.waybill is not None and other.waybill is not None and one.waybill != other.waybill:
+        return False
+    gross, tare = (one, other) if one.mass_kg > other.mass_kg else (other, one)
+    way = _way(reference, gross)
+    return way is None or way == ("out" if tare.order < gross.order else "in")
+
+
+def _way(reference: Reference, gross: Crossing) -> str | None:
+    """Which way a laden crossing must have gone: the load is for elsewhere, or from elsewhere, or this is a power or chemical
+    plant, which only receive coal. None: either."""
+    here = gross.scope[2]
+    leaves, came = not lies_in(here, gross.destination), not lies_in(here, gross.origin)
+    if leaves != came:
+        return "out" if leaves else "in"
+    site = reference.site(gross.scope[1], gross.time)
+    return "in" if site is not None and site.kind in _RECEIVERS else None
 
 
 def _ticket(reference: Reference, plate: str, one: Crossing, other: Crossing, at: int) -> Emit:
@@ -317,7 +346,7 @@ def _lone_direction(reference: Reference, gross: Crossing) -> str:
     site = reference.site(gross.scope[1], gross.time)
     kind = site.kind if site is not None else "other"
     commodity = gross.commodity or "raw"
-    if kind in ("power", "chemical"):
+    if kind in _RECEIVERS:
         return "in"
     if kind == "coking":
         return "out" if commodity == "coke" else "in"

@@ -45,12 +45,13 @@ def ticket(direction: str, hour: float, net_kg: int, late: float = 0, plate: str
     return Input("weighing.recorded", received, time, data, "/streams/tickets", id_, site, (site, site, division))
 
 
-def stranded(hour: float, plate: str = PLATE) -> Input:
+def stranded(hour: float, plate: str = PLATE, **more: str) -> Input:
     """The crossing at ``hour`` was never followed by a tare; so says tickets a day later."""
     time = BASE + int(hour * HOUR)
     data = {
         "warning": "0" * 32, "code": "tare-missing", "severity": "medium", "subject": plate, "enterprise": "p01", "site": "p01",
-        "division": "150302", "parameters": {"mass_kg": "48000", "weighed_at": iso_ms(time)}, "since": iso_ms(time),
+        "division": "150302", "parameters": {"mass_kg": "48000", "weighed_at": iso_ms(time), **more},
+        "since": iso_ms(time),
     }  # fmt: skip
     return Input("warning.raised", time + DAY, time, data, "/streams/tickets", f"w{hour}", "", ("p01", "p01", "150302"))
 
@@ -65,7 +66,7 @@ def journeys(draw: st.DrawFn) -> list[Input]:
         hour = (received - BASE) / HOUR - draw(st.sampled_from([0, 0, 0, 1, 8, 400]))
         plate = draw(st.sampled_from([PLATE, PLATE, OTHER]))
         if draw(st.integers(0, 9)) == 0:
-            one = stranded(hour, plate)
+            one = stranded(hour, plate, **({"waybill": "W1"} if draw(st.booleans()) else {}))
         else:
             more: dict[str, Any] = {}
             for name, values in (("waybill", ["W1", "W2"]), ("destination", ["150302", "640205", "150300"]),

@@ -182,3 +182,32 @@ def test_a_scale_off_line_for_any_time_changes_no_ticket(
     live = tickets(0)
     assert len(live) == len(trips)
     assert tickets(minutes) == live
+
+
+def test_two_waybills_are_two_loads() -> None:
+    """The second slip of a load that was weighed twice stays open; the next, heavier load is no gross over it."""
+    found = weigh(
+        crossing(0, 47_520, waybill="W1"), crossing(20, 47_480, waybill="W1"), crossing(30, 16_100),
+        crossing(150, 57_180, waybill="W2"), crossing(165, 16_360),
+    )  # fmt: skip
+    assert pairs(found) == [("in", 47_480, 16_100), ("in", 57_180, 16_360)]
+
+
+def test_a_lost_crossing_shifts_no_later_pair_of_who_brings_coal() -> None:
+    """The first gross is missing: without more, each load would be paired with the tare of the one before, as if it left."""
+    site = SiteRegistered(site="p01", enterprise="p01", name="电厂", division="150303", kind="power", use="power")
+    lost = [crossing(10, 16_000, site="p01")]
+    later = [crossing(m, kg, site="p01") for m, kg in ((120, 47_000), (130, 16_050), (240, 48_000), (250, 15_950))]
+    right = [("in", 47_000, 16_050), ("in", 48_000, 15_950)]
+    assert pairs(weigh(*lost, *later, registered=(site,))) == right
+    elsewhere = [crossing(m, kg, origin="150302") for m, kg in ((120, 47_000), (240, 48_000))]
+    tares = [crossing(m, kg) for m, kg in ((10, 16_000), (130, 16_050), (250, 15_950))]
+    assert pairs(weigh(*elsewhere, *tares)) == right
+    assert [d for d, _, _ in pairs(weigh(*lost, *later))] == ["out", "out"], "where nothing says otherwise, nearest before"
+
+
+def test_a_load_for_elsewhere_was_empty_before() -> None:
+    found = weigh(crossing(0, 48_000, destination="150302"), crossing(20, 16_000), crossing(50, 47_000, destination="150302"))
+    assert pairs(found) == [("out", 47_000, 16_000)]
+    transit = weigh(crossing(0, 48_000, origin="150302", destination="640205"), crossing(20, 16_000))
+    assert pairs(transit) == [("in", 48_000, 16_000)]

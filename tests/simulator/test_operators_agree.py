@@ -25,8 +25,11 @@ from streams.kernel.operator import Batch, Operator
 from streams.kernel.reference import KEYS, REFERENCE_TABLES, Reference, Versions
 from streams.kernel.state import State, StateStore
 from streams.operators.flows import Flows
+from streams.operators.legs import Legs
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.positions import Positions
+from streams.operators.shipments import Shipments
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
 from streams.operators.tickets import Tickets
@@ -98,14 +101,15 @@ def both(seed: int, size: str, history: bool = False) -> tuple[World, Balance, d
     # A last clock, just after the last record: panes close, but 24 h do not pass.
     end = until + (HOUR_MS if history else 0)
     out: dict[str, list[Any]] = defaultdict(list)
-    groups: tuple[Sequence[Operator], ...] = ((Tickets(), Overload(), Flows()), (Meters(),), (Silence(),))
+    vehicle = (Tickets(), Overload(), Flows(), Legs(), Positions())
+    groups: tuple[Sequence[Operator], ...] = (vehicle, (Meters(),), (Silence(),))
     for group in groups:
         for type_, emitted in run_operators(group, rows, reference, end).items():
             out[type_] += emitted
-    tickets = [("weighing.recorded", e.at, "", encode_event(e.type, "/streams/tickets", f"t{n}", e.time, d), e.scope, f"t{n}")
-               for n, (e, d) in enumerate(out["weighing.recorded"])]  # fmt: skip
-    merged = sorted([*rows, *tickets], key=lambda r: r[1])
-    for type_, emitted in run_operators([Stock()], merged, reference, end).items():
+    derived = [(e.type, e.at, "", encode_event(e.type, "/streams/vehicle", f"{e.type}{n}", e.time, d), e.scope, f"t{n}")
+               for type_ in ("weighing.recorded", "shipment.weighed") for n, (e, d) in enumerate(out[type_])]  # fmt: skip
+    merged = sorted([*rows, *derived], key=lambda r: r[1])
+    for type_, emitted in run_operators([Stock(), Shipments()], merged, reference, end).items():
         out[type_] += emitted
     return world, world.ledger.as_of(until, time_outs=not history), out
 
@@ -204,5 +208,22 @@ def test_warnings(seed: int, size: str, history: bool) -> None:
         }
     swapped = {p.subject for p in world.ledger.planted if p.kind == "swap"}
     assert {subject for subject, _ in raised["meter-replaced"]} == swapped
+    # And nothing else: no shipment, no position of an ordinary city is suspected.
     codes = {code for code, found in raised.items() if found} - {"tare-missing"} - ({"device-silent"} if history else set())
     assert codes == {"overload", "power-lost", "network-lost", "meter-replaced"} | (set() if history else {"device-silent"})
+
+
+@CITIES
+def test_shipments(seed: int, size: str, history: bool) -> None:
+    """Every ticket stands under its waybill, and both ends of a load within the city are one shipment."""
+    _, ledger, out = both(seed, size, history)
+    until = START + HOURS * HOUR_MS
+    mine = Counter((t.waybill, "loaded" if t.direction == "out" else "unloaded", t.plate, t.net_kg) for t in ledger.tickets)
+    theirs = Counter(
+        (d["shipment"], d["stage"], d["plate"], d["net_kg"])
+        for e, d in out["shipment.weighed"]
+        if d["stage"] != "arrived" and (history or e.at <= until)
+    )
+    assert theirs == mine
+    both_ends = Counter(waybill for waybill, _, _, _ in mine)
+    assert 2 in both_ends.values()
