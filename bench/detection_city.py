@@ -80,6 +80,10 @@ class Truth:
     start: int
     end: int
     near: bool = False
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{min(self.names, key=len)} {iso_ms(self.start)[:16]}" + (f" ({self.note})" if self.note else "")
 
     def explains(self, warning: Raised) -> bool:
         """Whether the warning may be about this."""
@@ -257,7 +261,8 @@ def _truths(world: World, until: int) -> Iterator[Truth]:
     """What the ledger says, one entry a thing that a warning is due for."""
     for p in world.ledger.planted:
         if p.code or p.near:
-            yield Truth(p.code or p.near, p.kind, frozenset({p.subject, *p.aliases}), p.start, p.end, near=bool(p.near))
+            yield Truth(p.code or p.near, p.kind, frozenset({p.subject, *p.aliases}), p.start, p.end, bool(p.near),
+                        " ".join(f"{name} {value}" for name, value in p.parameters.items()))  # fmt: skip
         elif p.kind == "swap":
             yield Truth("meter-replaced", p.kind, frozenset({p.subject}), p.start, p.end + DAY_MS)
         elif p.kind == "repeated-gross":
@@ -298,14 +303,12 @@ def judge(outcome: Outcome) -> dict[str, Score]:
             continue
         if true:
             score.right += 1
-        elif mine and w.severity == "low":
-            score.hints += 1
-        elif mine:
-            score.false.append((w, f"honest double: {mine[0].kind}"))
         elif any(not t.near and t.explains(w) for name in w.names for t in by_name[name]):
             score.elsewhere += 1
+        elif mine and w.severity == "low":
+            score.hints += 1
         else:
-            score.false.append((w, "nothing was planted"))
+            score.false.append((w, f"honest double: {mine[0].kind}" if mine else "nothing was planted"))
     for code, truths in by_code.items():
         score = scores[code]
         score.doubles = sum(begin <= t.start < end for t in truths if t.near)
@@ -359,19 +362,14 @@ def wrong(scores: Mapping[str, Score], most: int = 6) -> str:
     for code, s in sorted(scores.items()):
         if not s.due and not s.doubles:
             continue
-        kinds = Counter(t.kind for t in s.missed)
-        whys = Counter(why for _, why in s.false)
-        if kinds:
-            lines.append(f"- `{code}` missed: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) + "; "
-                         + ", ".join(f"{_who(t)} {iso_ms(t.start)[:16]}" for t in s.missed[:most]))  # fmt: skip
-        if whys:
-            lines.append(f"- `{code}` false: " + ", ".join(f"{n} {why}" for why, n in sorted(whys.items())) + "; "
-                         + ", ".join(f"{w.subject} {iso_ms(w.at)[:16]}" for w, _ in s.false[:most]))  # fmt: skip
+        for what, kinds, some in (
+            ("missed", Counter(t.kind for t in s.missed), [str(t) for t in s.missed]),
+            ("false", Counter(why for _, why in s.false), [f"{w.subject} {iso_ms(w.at)[:16]}" for w, _ in s.false]),
+        ):
+            if kinds:
+                counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+                lines.append(f"- `{code}` {what}: {counts}; {', '.join(some[:most])}")
     return "\n".join(lines) or "Nothing was missed and nothing was false."
-
-
-def _who(truth: Truth) -> str:
-    return min(truth.names, key=len)
 
 
 def section(outcome: Outcome, scores: Mapping[str, Score], command: str) -> str:

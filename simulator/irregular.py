@@ -60,19 +60,19 @@ class Irregularities:
     """Near: the indicator is restarted and says so, and the truck is weighed again."""
     # tare-drift
     ballast_every_trips: int = 0
-    """Water, spare wheels, people: for a day or two the empty truck is 700 to 1,600 kg heavier."""
+    """Water, spare wheels, people: for a day or two the empty truck is 400 to 1,600 kg heavier."""
     body_per_day: float = 0
     """Near: a new body, registered with its new tare."""
     # weight-curve-step
     curves: bool = False
     """Whether weighings carry the curve at all."""
     chip_every_weighings: int = 0
-    """The shown mass of the standing truck jumps by 0.8 to 2.4 t (遥控)."""
+    """The shown mass of the standing truck jumps by 0.4 to 2.4 t (遥控)."""
     step_off_every_weighings: int = 0
-    """Near: the driver climbs down, 70 to 100 kg."""
+    """Near: the driver climbs down, or he and his mate: 70 to 190 kg."""
     # idle-not-zero
     unzeroed_per_day: float = 0
-    """A scale is not set back to zero for some hours."""
+    """For some hours a scale is not set back to zero: 60 to 300 kg."""
     snow_per_day: float = 0
     """Near: one or two scale intervals of snow or mud."""
     # scale-not-calibrated
@@ -82,17 +82,21 @@ class Irregularities:
     """Near: renewed a day before it runs out."""
     # shipments
     theft_every_trips: int = 0
-    """1.5 to 4 t are gone on arrival: shipment-quantity."""
+    """0.4 to 4 t are gone on arrival: shipment-quantity."""
     moisture_every_trips: int = 0
-    """Near: 0.1 to 0.3 % of the load dries on the way."""
+    """Near: 0.1 to 0.5 % of the load dries on the way."""
     relabel_every_trips: int = 0
     """Unloaded under another kind of coal: shipment-commodity."""
+    unsaid_every_trips: int = 0
+    """Near: the unloading scale does not say what it is."""
     reload_every_trips: int = 0
     """Unloaded from another truck under the same waybill: shipment-plate."""
+    same_number_every_trips: int = 0
+    """Near: two enterprises number their waybills alike, and both loads are on the road."""
     parked_every_trips: int = 0
-    """Arrives 14 to 18 h late: shipment-late."""
+    """Arrives 7 to 18 h late: shipment-late."""
     detour_every_trips: int = 0
-    """Near: arrives up to an hour and a half late."""
+    """Near: arrives up to three hours late."""
     diverted_every_trips: int = 0
     """Sold elsewhere, never arrives: shipment-missing."""
     # position-contradiction
@@ -102,7 +106,8 @@ class Irregularities:
     """Near: the terminal reports in GCJ-02, some hundred metres off."""
     # sales-abnormal
     rush_per_day: float = 0
-    """For a day an enterprise sells several times what it usually does."""
+    """For a day a mine sells several times what it usually does; those whose trucks it takes may sell less than half
+    (``drained``). Near: less than half on a public holiday."""
     # price-abnormal
     off_price_per_day: float = 0
     """One market quotes a fifth to a third off the others."""
@@ -112,7 +117,7 @@ class Irregularities:
     unplugged_per_day: float = 0
     """All scales of a site are dead for hours; trucks drive out unweighed."""
     closed_per_day: float = 0
-    """Near: a works is closed and its scales are off: nothing passes the gate."""
+    """Near: a works is closed and its scales are off: nothing passes the gate until it opens again."""
     # series-anomaly
     surge_per_day: float = 0
     """A meter's load is several times what it should be for some hours."""
@@ -133,6 +138,7 @@ PROFILES: Mapping[str, Irregularities] = {
         unzeroed_per_day=0.8, snow_per_day=1.5,
         lapsed_scales=2, renewed_scales=3,
         theft_every_trips=60, moisture_every_trips=12, relabel_every_trips=90, reload_every_trips=90,
+        unsaid_every_trips=60, same_number_every_trips=60,
         parked_every_trips=110, detour_every_trips=30, diverted_every_trips=100,
         elsewhere_every_unloads=80, datum_every_unloads=60,
         rush_per_day=0.35, off_price_per_day=0.8, market_move_per_day=0.2,

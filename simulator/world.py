@@ -280,7 +280,8 @@ class World:
         }
         self._phantoms = PlateMaker(city.rng("irregular", "plates"), {t.plate for t in city.trucks})
         self._boost: dict[str, int] = {}
-        self._boosted: Planted | None = None
+        self._boosted = ""
+        self._numbered = ("", "", "")
         self.registrations: list[tuple[int, str, dict[str, Any]]] = []
         """(since, event type, data) of what people register while the city runs; whoever measures hands it on."""
         self._loads = 0
@@ -817,7 +818,9 @@ class World:
             data["trailer_plate"] = d.truck.trailer_plate
         if d.load:
             assert d.line is not None
-            data.update(commodity=d.trip.commodity or d.commodity, use=d.line.use, origin=self._division(d.line.start),
+            if d.trip.kind != "unsaid":
+                data["commodity"] = d.trip.commodity or d.commodity
+            data.update(use=d.line.use, origin=self._division(d.line.start),
                         destination=self._division(d.line.end), waybill=d.waybill)  # fmt: skip
         at = self._emit(scale, t, "weighing.measured", data)
         assert scale.site is not None
@@ -891,6 +894,8 @@ class World:
         w.stock[d.commodity] -= d.load
         self._loads += 1
         d.waybill = f"yd{self._loads:07d}"
+        if d.line.end in self.works and not d.overload and not d.trip.kind and self._numbered[0] not in ("", w.site.id):
+            self._same_number(t, w, d)
         self._queue_scale(t + 60_000, w, d, self._gross_after_loading)
 
     def _gross_after_loading(self, t: int, who: tuple[_Driver, _Dev]) -> None:
@@ -916,6 +921,8 @@ class World:
             self._capture(t, w, d, "out")
             if self.irregular.any and not d.overload and not d.trip.kind and d.line.end in self.works:
                 self._mishap(t, w, d)
+                if not d.trip.kind:
+                    self._numbered = (w.site.id, d.waybill, d.truck.plate)
         if d.trip.diverted:
             self._drive(t, d, d.trip.diverted, self._arrive_elsewhere)
             return
@@ -1181,9 +1188,10 @@ class World:
             if t >= d.ballast.end:
                 d.ballast, d.ballast_kg = None, 0
         elif d.tares >= 12 and self._now("ballast_every_trips"):
-            d.ballast_kg = self._fraud.randrange(700, 1_600, SCALE_STEP_KG)
+            d.ballast_kg = self._fraud.randrange(400, 1_600, SCALE_STEP_KG)
             end = t + self._fraud.randint(20, 44) * HOUR_MS
-            d.ballast = self._fraudulent("ballast", "tare-drift", d.truck.plate, "", t, end, kg=d.ballast_kg)
+            d.ballast = Planted("ballast", d.truck.plate, "", 0, end, "tare-drift warning", as_text({"kg": d.ballast_kg}),
+                                code="tare-drift")  # fmt: skip
 
     def _at_gate(self, t: int, w: _Works, d: _Driver) -> None:
         if all(s.silent_from <= t < s.silent_until for s in w.scales) and t >= w.dark_until:
@@ -1225,13 +1233,16 @@ class World:
             scale.spell.aliases += (plate,)
         if d.load == 0:
             d.tares += 1
+            if d.ballast is not None and not d.ballast.start:
+                d.ballast.start = t
+                self.ledger.planted.append(d.ballast)
         honest = not d.trip.kind and not d.overload and not d.repeat
         half_outside = d.line.start not in self.works or d.line.end not in self.works
         if d.load and honest and half_outside and self._now("chip_every_weighings"):
-            d.trip.kind, step = "chip", -self._fraud.randrange(800, 2_400, SCALE_STEP_KG)
+            d.trip.kind, step = "chip", -self._fraud.randrange(400, 2_400, SCALE_STEP_KG)
             self._fraudulent("chip", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, kg=step)
         elif self._now("step_off_every_weighings"):
-            climb = self._fraud.randint(70, 100)
+            climb = self._fraud.randint(70, 190)
             self._fraudulent("step-off", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, near=True,
                              kg=climb)  # fmt: skip
         shown += step
@@ -1258,7 +1269,7 @@ class World:
         trip, end, plate, fraud = d.trip, self.works[d.line.end], d.truck.plate, self._fraud
         names = (d.waybill,)
         if self._now("theft_every_trips"):
-            trip.kind, taken = "theft", fraud.randint(1_500, 4_000)
+            trip.kind, taken = "theft", fraud.randint(400, 4_000)
             d.load -= taken
             self.exported[d.commodity] = self.exported.get(d.commodity, 0) + taken
             trip.planted = self._fraudulent("theft", "shipment-quantity", plate, w.site.id, t, t, *names, kg=taken)
@@ -1271,23 +1282,35 @@ class World:
             trip.kind, trip.plate = "reloaded", self._phantoms.ordinary()
             trip.planted = self._fraudulent("reloaded", "shipment-plate", plate, w.site.id, t, t, *names, trip.plate)
         elif self._now("parked_every_trips"):
-            trip.kind, trip.delay_ms = "parked", fraud.randint(14, 18) * HOUR_MS
+            trip.kind, trip.delay_ms = "parked", fraud.randint(7, 18) * HOUR_MS
             trip.planted = self._fraudulent("parked", "shipment-late", plate, w.site.id, t, t, *names)
         elif self._now("diverted_every_trips"):
             trip.kind, trip.diverted = "diverted", "640205"
             end.inbound[d.commodity] -= d.target
             self._fraudulent("diverted", "shipment-missing", plate, w.site.id, t, t + 2 * DAY_MS, *names)
+        elif self._now("unsaid_every_trips"):
+            # A ticket without a word of what it is counts as raw coal.
+            trip.kind, trip.commodity = "unsaid", "raw"
+            trip.planted = self._fraudulent("unsaid", "shipment-commodity", plate, w.site.id, t, t, *names, near=True)
         elif self._now("detour_every_trips"):
-            trip.kind, trip.delay_ms = "detour", fraud.randint(35, 90) * MINUTE_MS
+            trip.kind, trip.delay_ms = "detour", fraud.randint(35, 180) * MINUTE_MS
             trip.planted = self._fraudulent("detour", "shipment-late", plate, w.site.id, t, t, *names, near=True)
         elif self._now("moisture_every_trips"):
-            trip.kind, dried = "moisture", d.load * fraud.randint(10, 30) // 10_000
+            trip.kind, dried = "moisture", d.load * fraud.randint(10, 50) // 10_000
             d.load -= dried
             self.consumed[d.commodity] = self.consumed.get(d.commodity, 0) + dried
             self.lost += dried
             trip.planted = self._fraudulent(
                 "moisture", "shipment-quantity", plate, w.site.id, t, t, *names, near=True, kg=dried
             )
+
+    def _same_number(self, t: int, w: _Works, d: _Driver) -> None:
+        """Another enterprise's last load went out under the number that is the next one here."""
+        if self._now("same_number_every_trips"):
+            _, d.waybill, other = self._numbered
+            d.trip.kind, self._numbered = "same-number", ("", "", "")
+            d.trip.planted = self._fraudulent("same-number", "shipment-plate", d.truck.plate, w.site.id, t, t, d.waybill, other,
+                                              near=True)  # fmt: skip
 
     def _arrive_elsewhere(self, t: int, d: _Driver) -> None:
         self._at(t + d.rng.randint(20, 45) * MINUTE_MS, self._unloaded_outside, d)
@@ -1380,27 +1403,31 @@ class World:
         mines = [w for w in self.works.values() if w.site.kind == "mine"]
         if t >= self.start_ms + 3 * DAY_MS and mines and self._count(i.rush_per_day):
             w = self._fraud.choice(mines)
-            self._boost[w.site.id] = 30
-            self._boosted = Planted(
-                "rush", w.site.id, w.site.id, t, t + DAY_MS, "sales-abnormal warning", code="sales-abnormal"
-            )
+            self._boost[w.site.id] = 4
+            self._boosted = w.site.id
         self._at(t + DAY_MS, self._odd_day, None)
 
     def _end_rush(self, t: int) -> None:
-        """A rush counts as one if the day's sales came to at least the double of the days before."""
-        if self._boosted is None:
-            return
-        sold = [0] * 8
+        """What the day that is over sold, by the ledger, against the median of the days before it (28 at most)."""
+        sold: dict[str, list[int]] = {w.site.id: [0] * 29 for w in self.works.values() if w.site.process is not None}
         for ticket in self.ledger.tickets:
             age = (t - 1 - ticket.gross_time) // DAY_MS
-            if ticket.site == self._boosted.site and ticket.direction == "out" and 0 <= age < 8:
-                sold[age] += ticket.net_kg
-        usual = sorted(kg for kg in sold[1:] if kg)
-        if usual and sold[0] >= 2 * usual[len(usual) // 2]:
-            self._boosted.parameters.update(as_text({"sold_kg": sold[0], "usual_kg": usual[len(usual) // 2]}))
-            self.ledger.planted.append(self._boosted)
+            if ticket.direction == "out" and ticket.site in sold and 0 <= age < 29:
+                sold[ticket.site][age] += ticket.net_kg
+        rush = self._boosted
+        for site, days in sold.items():
+            before = sorted(kg for kg in days[1:] if kg)
+            if len(before) < 3 or not days[0]:
+                continue
+            usual = before[len(before) // 2]
+            if site == rush and days[0] >= 2 * usual:
+                self._fraudulent("rush", "sales-abnormal", site, site, t - DAY_MS, t, sold_kg=days[0], usual_kg=usual)
+            elif days[0] * 2 <= usual and (rush or is_holiday(t - 1)):
+                kind = "drained" if rush else "holiday"
+                self._fraudulent(kind, "sales-abnormal", site, site, t - DAY_MS, t, near=not rush,
+                                 sold_kg=days[0], usual_kg=usual)  # fmt: skip
         self._boost.clear()
-        self._boosted = None
+        self._boosted = ""
 
     def _new_body(self, t: int, _: Any) -> None:
         d = self._fraud.choice(self.drivers)
@@ -1432,7 +1459,7 @@ class World:
         self.registrations.append((t, *calibrated(scale.device, t, t + 365 * DAY_MS)))
 
     def _unzero(self, t: int, _: Any) -> None:
-        self._off_zero(t, self._fraud.choice((-1, 1)) * self._fraud.randrange(80, 300, SCALE_STEP_KG), near=False)
+        self._off_zero(t, self._fraud.choice((-1, 1)) * self._fraud.randrange(60, 300, SCALE_STEP_KG), near=False)
 
     def _snow(self, t: int, _: Any) -> None:
         self._off_zero(t, self._fraud.choice((20, 40)), near=True)

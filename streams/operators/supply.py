@@ -35,7 +35,9 @@ class SupplyCutPolicy:
     RULE_VERSION: ClassVar[int] = 1
     passages: int = parameter(3, zh="最少过车", en="Vehicles counted at least", minimum=1, maximum=1_000)
     grace_s: int = parameter(300, unit="s", zh="停秤后不计", en="Not counted after the last record", minimum=0, maximum=86_400)
-    settle_s: int = parameter(60, unit="s", zh="等待补传", en="Wait for buffered records", minimum=0, maximum=86_400)
+    settle_s: int = parameter(
+        600, unit="s", zh="应过磅的等待时限", en="Time in which they would be weighed", minimum=0, maximum=86_400
+    )
     lost_after_s: int = parameter(120, unit="s", zh="报失电断网后", en="Dark after a reported loss", minimum=1, maximum=86_400)
     dark_after_s: int = parameter(
         3_600, unit="s", zh="无静默时限的设备", en="Dark, of devices without a silence limit", minimum=1, maximum=864_000

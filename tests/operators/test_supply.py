@@ -7,7 +7,7 @@ from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered, RulePublished
 from hengliu.events.family import EventData
 from streams.kernel.reference import ClockResumed
-from streams.operators.supply import SupplyCut
+from streams.operators.supply import SupplyCut, SupplyCutPolicy
 from tests.operators.laws import Input, Run, in_receive_order, run
 from tests.operators.strategies import BASE
 
@@ -40,7 +40,7 @@ def passed(second: int) -> Input:
 
 
 def watch(*inputs: Input, until: int, registered: Sequence[EventData] = SCALES) -> Run:
-    return run((SupplyCut(),), in_receive_order(inputs), BASE + until * 1000, registered)
+    return run((SupplyCut(SupplyCutPolicy(settle_s=60)),), in_receive_order(inputs), BASE + until * 1000, registered)
 
 
 def changes(found: Run) -> list[tuple[str, int]]:
@@ -86,6 +86,14 @@ def test_an_outage_of_the_whole_site_brings_counts_and_weighings_together() -> N
     late = [capture(400 + 60 * n, f"蒙C0000{n}", late=2_190 - 60 * n) for n in range(6)]
     buffered = [weighed(420 + 60 * n, f"蒙C0000{n}", late=2_200 - 60 * n) for n in range(6)]
     assert changes(watch(report(0), report(10, "urn:x:a", "network", "lost"), *late, *buffered, until=9_000)) == []
+
+
+def test_a_works_that_opens_again_has_ten_minutes_to_weigh_who_waited_at_its_gate() -> None:
+    opened = [capture(9_000 + n, f"蒙C0000{n}") for n in range(5)]
+    until = BASE + 9_601_000
+    inputs = in_receive_order([report(0), *opened, report(9_120)])
+    assert run((SupplyCut(),), inputs, until, SCALES).emitted == []
+    assert changes(run((SupplyCut(),), in_receive_order([report(0), *opened]), BASE + 9_602_000, SCALES)) == [("raised", 9_602)]
 
 
 def test_leaving_unweighed_or_a_reported_loss_is_severe_and_a_loss_is_dark_sooner() -> None:
