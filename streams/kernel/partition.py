@@ -35,6 +35,10 @@ POLICY = CommitPolicy(interval_ms=250)
 """Nobody waits for a window within the second, so a commit carries more (docs/decisions/009)."""
 
 
+NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a value that is not JSON of the declared shape, not UTF-8, or nested without end."""
+
+
 class WindowJob(Protocol):
     """What is counted. Holds configuration only."""
 
@@ -129,7 +133,7 @@ class PartitionTask(StreamTask):
     def _decode(self, piece: Slice, outputs: Outputs) -> list[Any]:
         try:
             found: list[Any] = self._list_decoder.decode(b"[" + b",".join(piece.values) + b"]")
-        except msgspec.MsgspecError:
+        except NOT_DECODED:
             found = []
         if len(found) == len(piece):
             return found
@@ -138,8 +142,8 @@ class PartitionTask(StreamTask):
         for offset, value in zip(piece.offsets, piece.values, strict=True):
             try:
                 found.append(self._decoder.decode(value))
-            except msgspec.MsgspecError as error:
-                self._refuse(piece, offset, {"error": str(error)[:512]}, value, outputs)
+            except NOT_DECODED as error:
+                self._refuse(piece, offset, {"error": f"{type(error).__name__}: {error}"[:512]}, value, outputs)
         return found
 
     def _emit(self, results: Sequence[Result], outputs: Outputs) -> None:

@@ -1,0 +1,165 @@
+"""Windows over one partition on the real local log: partitions on their own, silence, values that do not decode, restarts."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from hengliu.ports.clock import ManualClock
+from hengliu.ports.log import EventLog, Headers, Record, TaskId, TopicKind, TopicPartition, TopicSpec
+from infra.local_log import LocalLog
+from streams.kernel.partition import PartitionTopology
+from streams.kernel.task import CommitPolicy
+from streams.kernel.windows import Result, WindowSpec
+
+BASE = 1_795_000_020_000
+SECOND = 1_000
+HEADERS = Headers(received=0, type="test")
+
+
+class Reading(msgspec.Struct):
+    key: str
+    at: int
+    value: int
+
+
+class Job:
+    window: ClassVar[WindowSpec] = WindowSpec(60 * SECOND)
+    name: ClassVar[str] = "readings"
+    record: ClassVar[Any] = Reading
+
+    def rows(self, records: Sequence[Reading]) -> list[tuple[str, int, int]]:
+        return [(r.key, r.at, r.value) for r in records]
+
+    def result(self, result: Result) -> Record:
+        return Record(result.key.encode(), msgspec.json.encode(result), HEADERS)
+
+
+def reading(key: str, at: int, value: int) -> Record:
+    return Record(key.encode(), msgspec.json.encode(Reading(key, BASE + at, value)), HEADERS)
+
+
+class Bench:
+    """A log, its tasks, and a clock that a test moves."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self.clock = ManualClock(1_800_000_000_000)
+        self.idle_ms: int | None = None
+
+    def topology(self) -> PartitionTopology:
+        return PartitionTopology(
+            self.log, self.clock, Job(), "in", "out", 2, side="side", idle_ms=self.idle_ms, policy=CommitPolicy(interval_ms=0)
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        topology = self.topology()
+        tasks = [topology.build(TaskId("windows", p)) for p in range(2)]
+        loops = [asyncio.create_task(t.run()) for t in tasks]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.stop()
+            for loop in loops:
+                loop.cancel()
+            for ended in await asyncio.gather(*loops, return_exceptions=True):
+                assert ended is None or isinstance(ended, asyncio.CancelledError), ended
+
+    async def send(self, partition: int, *records: Record) -> None:
+        await self.log.append("in", partition, records)
+
+    async def read(self, topic: str, partition: int) -> list[Any]:
+        tp = TopicPartition(topic, partition)
+        end = (await self.log.end_positions([tp]))[tp]
+        return [msgspec.json.decode(v) for v in (await self.log.read_range(tp, 0, end)).values]
+
+    async def results(self, partition: int, count: int, seconds: float = 10.0) -> list[Result]:
+        """At least so many results; then a moment more, for those that must not come."""
+        async with asyncio.timeout(seconds):
+            while len(await self.read("out", partition)) < count:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        return [Result(*row) for row in await self.read("out", partition)]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with LocalLog.open(tmp_path / "log.sqlite") as log:
+        await log.create_topics([TopicSpec(name, TopicKind.DERIVED, 2) for name in ("in", "out", "side")])
+        yield Bench(log)
+
+
+def row(key: str, start: int, values: Sequence[int], revision: int = 0) -> Result:
+    return Result(key, BASE + start, sum(values), len(values), min(values), max(values), revision)
+
+
+async def test_a_partition_read_far_ahead_closes_no_window_of_another(bench: Bench) -> None:
+    async with bench.running():
+        await bench.send(1, reading("far", 0, 1), reading("far", 3_600 * SECOND, 1), reading("far", 7_200 * SECOND, 1))
+        assert await bench.results(1, 2) == [row("far", 0, [1]), row("far", 3_600 * SECOND, [1])]
+        await bench.send(0, reading("near", 0, 5), reading("near", 59 * SECOND, 6))
+        assert await bench.results(0, 0) == []
+        await bench.send(0, reading("near", 30 * SECOND, 7), reading("near", 61 * SECOND, 1))
+        assert await bench.results(0, 1) == [row("near", 0, [5, 6, 7])]
+    assert await bench.read("side", 0) == []
+
+
+async def test_a_topic_that_falls_silent_still_gets_its_final_windows(bench: Bench) -> None:
+    bench.idle_ms = 2_000
+    async with bench.running():
+        await bench.send(0, reading("a", 0, 5), reading("a", 50 * SECOND, 6))
+        await asyncio.sleep(1.2)
+        bench.clock.advance(5 * SECOND)
+        assert await bench.results(0, 0) == [], "its minute is not over: five seconds of silence are not ten"
+        bench.clock.advance(6 * SECOND)
+        assert await bench.results(0, 1) == [row("a", 0, [5, 6])]
+    # Decided and committed: whoever goes on sees the window closed, and what comes late corrects it.
+    async with bench.running():
+        await bench.send(0, reading("a", 1, 1), reading("a", 90 * SECOND, 2), reading("a", 130 * SECOND, 3))
+        assert await bench.results(0, 3) == [
+            row("a", 0, [5, 6]), row("a", 0, [5, 6, 1], revision=1), row("a", 60 * SECOND, [2]),
+        ]  # fmt: skip
+
+
+async def test_a_silent_partition_holds_no_other_back(bench: Bench) -> None:
+    async with bench.running():
+        await bench.send(1, reading("quiet", 0, 1))
+        await bench.send(0, reading("a", 0, 1), reading("a", 60 * SECOND, 1))
+        assert await bench.results(0, 1) == [row("a", 0, [1])]
+        assert await bench.results(1, 0) == []
+
+
+BAD: Mapping[str, bytes] = {
+    "not JSON": b"{",
+    "a wrong type": b'{"key":"a","at":"now","value":1}',
+    "two values in one": b'{"key":"a","at":1,"value":1},{"key":"a","at":1,"value":1}',
+    "nothing": b"",
+    "nested without end": b'{"key":"a","at":1,"value":1,"x":' + b"[" * 100_000,
+    "invalid UTF-8": b'{"key":"\xff","at":1,"value":1}',
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_value_that_does_not_decode_is_put_aside_and_nothing_else_is_lost(bench: Bench, name: str) -> None:
+    async with bench.running():
+        await bench.send(
+            0, reading("a", 0, 1), Record(b"", BAD[name], HEADERS), reading("a", 1, 2), reading("a", 61 * SECOND, 1)
+        )
+        assert await bench.results(0, 1) == [row("a", 0, [1, 2])]
+    aside = await bench.read("side", 0)
+    assert [one["origin"] for one in aside] == ["in/0/1"]
+    assert aside[0]["error"]
+
+
+async def test_what_comes_after_the_window_is_let_go_is_put_aside_with_its_cause(bench: Bench) -> None:
+    async with bench.running():
+        await bench.send(0, reading("a", 0, 1), reading("a", 3_600 * SECOND, 1), reading("a", 5, 9))
+        await bench.results(0, 1)
+    late = [one["late"] for one in await bench.read("side", 0)]
+    assert late == [{"key": "a", "time": BASE + 5, "value": 9, "clock": BASE + 3_600 * SECOND}]
