@@ -10,7 +10,8 @@ and weighings go in pairs, and this operator joins them twice:
 
 A *witness* is the gate cameras of a site together, or the cameras that a scale has to itself (registered with ``watches``); a
 scale that has some is judged by those alone. A witness is heard only while most weighings meet a capture of their own with it:
-a site with a camera on one side only, or one whose clock is wrong, does not accuse.
+a site with a camera on one side only does not accuse. Nor does what a camera saw while its clock ran ahead: when it arrives, it
+counts as seen when it was received at the latest; when old files are loaded, the clock shows itself by going back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from streams.rules.policy import parameter, policy_of
 
 __all__ = ["Capture", "Mismatch", "PlateMatch", "PlateMatchPolicy", "Weighed", "Witness", "differing"]
 
-_SAME, _OTHER, _WITNESS, _PASSED = "same", "other", "witness", "passed"
+_SAME, _OTHER, _WITNESS, _PASSED, _CLOCKS = "same", "other", "witness", "passed", "clocks"
 _HEARD = 64
 """Verdicts of a witness that its reliability is counted over."""
 _OPEN = 64
@@ -38,7 +39,7 @@ _ALONE = 64
 """Captures and weighings without their like that wait for each other, each at most, of one witness."""
 
 _SKEW_MS = 60_000
-"""How far the clocks of a camera and a scale may be apart."""
+"""How far the clocks of a camera and a scale may be apart, and one may go back when it is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +77,21 @@ class PlateMatchPolicy:
 
 
 class Capture(msgspec.Struct, frozen=True):
-    """A plate that a camera read."""
+    """A plate that a camera read, at event time ``time``, ms."""
 
     plate: str
+    time: int
+    camera: str
     origin: str
     direction: str | None = None
     confidence: int | None = None
 
 
 class Weighed(msgspec.Struct, frozen=True):
-    """A plate that a weighing named."""
+    """A plate that a weighing named, at event time ``time``, ms."""
 
     plate: str
+    time: int
     origin: str
     scope: Scope
 
@@ -123,10 +127,18 @@ class Witness(msgspec.Struct, frozen=True):
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """The last weighings of one plate at one witness, as (ms, kg)."""
+    """The last weighings of one plate at one witness, as (ms, kg), and until when they are held (recorded time, ms)."""
 
     known: tuple[tuple[int, int], ...]
-    touched: int
+    until: int
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """Time of a camera's last capture, and the last stretches (ms) that it went back over. A file of old days that is loaded
+    beside goes back further than a clock does."""
+
+    last: int
+    wrong: tuple[tuple[int, int], ...] = ()
 
 
 class _Passing(msgspec.Struct, frozen=True):
@@ -151,14 +163,6 @@ def _pairs(alike: str) -> frozenset[frozenset[str]]:
     return frozenset(frozenset(pair) for pair in alike.split())
 
 
-def _may_be(capture: Waiting[Capture], weighing: Waiting[Weighed], within_ms: int) -> bool:
-    """Whether the two may be one vehicle: near in time, in before the scale and out after it."""
-    after = weighing.time - capture.time
-    direction = capture.item.direction
-    wrong_side = (direction == "in" and after < -_SKEW_MS) or (direction == "out" and after > _SKEW_MS)
-    return abs(after) <= within_ms and not wrong_side
-
-
 def _around(seconds: int, keep: int) -> Bound:
     return Bound.around(seconds * 1_000, seconds * 1_000, keep)
 
@@ -180,6 +184,7 @@ class PlateMatch:
         _OTHER: Pending[Capture, Weighed],
         _WITNESS: Witness,
         _PASSED: Passed,
+        _CLOCKS: Clock,
         TIMER_TABLE: TimerRow,
     }
 
@@ -210,9 +215,19 @@ class _Step:
         self._batch = batch
         self._default = default
         self._same = BoundedJoin[Capture, Weighed](_SAME, _around(default.gate_within_s, 8)).open(self.scratch, self.timers)
-        self._other = BoundedJoin[Capture, Weighed](
-            _OTHER, _around(default.gate_within_s, _ALONE), rank=lambda c, w: 1 if differing(c.plate, w.plate) == 1 else None
-        ).open(self.scratch, self.timers)
+        self._other = BoundedJoin(_OTHER, _around(default.gate_within_s, _ALONE), self._rank).open(self.scratch, self.timers)
+
+    def _rank(self, capture: Capture, weighed: Weighed) -> int | None:
+        """In the second join only plates that differ by one character meet at once."""
+        return 1 if differing(capture.plate, weighed.plate) == 1 and self._may_be(capture, weighed) else None
+
+    def _may_be(self, capture: Capture, weighed: Weighed) -> bool:
+        """Whether the two may be one vehicle: in before the scale, out after it, and seen by a camera whose clock was right."""
+        after = weighed.time - capture.time
+        if (capture.direction == "in" and after < -_SKEW_MS) or (capture.direction == "out" and after > _SKEW_MS):
+            return False
+        clock: Clock | None = self.scratch.get(_CLOCKS, capture.camera)
+        return clock is None or not any(start <= capture.time <= end for start, end in clock.wrong)
 
     def arrive(self, row: int, event: Event[Any]) -> None:
         batch, data = self._batch, event.data
@@ -230,14 +245,16 @@ class _Step:
         id_ = f"{event.source}\x1f{event.id}"
         if weighed and self._is_again(key, time, data.mass_kg, bound, policy, received):
             return
+        if not weighed:
+            self._read_clock(event.source, time)
         if self._take_back(witness, data.plate, time, bound, row, seen=weighed):
             return
         if weighed:
-            weighing = Weighed(data.plate, batch.origins[row], scope)
+            weighing = Weighed(data.plate, time, batch.origins[row], scope)
             capture, out = self._same.right(key, Waiting(id_, time, received, weighing), bound)
             met = capture is not None
         else:
-            read = Capture(data.plate, batch.origins[row], data.direction, data.confidence_percent)
+            read = Capture(data.plate, time, event.source, batch.origins[row], data.direction, data.confidence_percent)
             partner, out = self._same.left(key, Waiting(id_, time, received, read), bound)
             met = partner is not None
         if met:
@@ -257,6 +274,12 @@ class _Step:
             self._put(own, Witness())
         return own
 
+    def _read_clock(self, camera: str, time: int) -> None:
+        clock: Clock = self.scratch.get(_CLOCKS, camera) or Clock(time)
+        back = clock.last - time
+        wrong = (*clock.wrong, (time, clock.last))[-4:] if _SKEW_MS < back <= 2 * DAY_MS else clock.wrong
+        self.scratch.put(_CLOCKS, camera, Clock(time, wrong))
+
     def _get(self, witness: str) -> Witness:
         found: Witness | None = self.scratch.get(_WITNESS, witness)
         return found or Witness()
@@ -266,10 +289,12 @@ class _Step:
 
     def _is_again(self, key: str, time: int, mass_kg: int, bound: Bound, policy: PlateMatchPolicy, received: int) -> bool:
         """Whether the vehicle was weighed just before with the same load: one pass, which one capture witnesses."""
-        passed: Passed = self.scratch.get(_PASSED, key) or Passed((), 0)
-        again = any(abs(t - time) <= bound.latest_ms and abs(kg - mass_kg) < policy.again_kg for t, kg in passed.known)
-        self.scratch.put(_PASSED, key, Passed((*passed.known, (time, mass_kg))[-4:], received))
-        self.timers.set((received // bound.latest_ms + 2) * bound.latest_ms, f"{_PASSED}\x1f{key}")
+        passed: Passed | None = self.scratch.get(_PASSED, key)
+        known = passed.known if passed is not None else ()
+        again = any(abs(t - time) <= bound.latest_ms and abs(kg - mass_kg) < policy.again_kg for t, kg in known)
+        self.scratch.put(_PASSED, key, Passed((*known, (time, mass_kg))[-4:], received + bound.latest_ms))
+        if passed is None:
+            self.timers.set(received + bound.latest_ms, f"{_PASSED}\x1f{key}")
         return again
 
     def fire(self, until: int) -> None:
@@ -282,8 +307,10 @@ class _Step:
             elif table == _OTHER:
                 self._last_chance(key, self._other.expire(due, subject))
             elif table == _PASSED:
-                passed: Passed | None = self.scratch.get(_PASSED, key)
-                if passed is not None and passed.touched <= due - _bound(self._default, key).latest_ms:
+                passed: Passed = self.scratch.get(_PASSED, key)
+                if passed.until > due:
+                    self.timers.set(passed.until, subject)
+                else:
                     self.scratch.delete(_PASSED, key)
 
     def _alone(self, alone: Alone) -> None:
@@ -316,7 +343,8 @@ class _Step:
             policy, version = policy_of(self._state, self._default, alone.one.time) or (self._default, 0)
             within = _bound(policy, witness).latest_ms
             pairs = [(alone.one, w) for w in weighings] if alone.side == "left" else [(c, alone.one) for c in captures]
-            fitting = [(abs(c.time - w.time), c.order, w.order, c, w) for c, w in pairs if _may_be(c, w, within)]
+            near = [(abs(c.time - w.time), c.order, w.order, c, w) for c, w in pairs if self._may_be(c.item, w.item)]
+            fitting = [n for n in near if n[0] <= within]
             capture, weighing = min(fitting, key=lambda f: f[:3])[3:] if fitting else (alone.one, alone.one)
             captures = [c for c in captures if c is not capture]
             weighings = [w for w in weighings if w is not weighing]

@@ -73,7 +73,8 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 class Lately(msgspec.Struct, frozen=True):
-    """What happened to one vehicle at one site, by event time, and the warnings about that."""
+    """What happened to one vehicle at one site, by event time, the warnings about that, and when it was last touched (recorded
+    time, ms; 0: never). It has one timer."""
 
     marks: tuple[Mark, ...] = ()
     open: tuple[Repeat, ...] = ()
@@ -129,7 +130,8 @@ class RepeatedWeighing:
         key = f"{plate}\x1f{scope[1]}"
         before: Lately = scratch.get(_LATELY, key) or Lately()
         marks = tuple(sorted((*before.marks, mark), key=lambda m: (m.time, m.key)))[-_KEEP:]
-        timers.set(received + DAY_MS, key)
+        if before.touched == 0:
+            timers.set(received + DAY_MS, key)
         in_force = policy_of(state, self._policy, mark.time)
         if in_force is None:
             scratch.put(_LATELY, key, Lately(marks, before.open, received))
@@ -210,8 +212,10 @@ class RepeatedWeighing:
         """Let go of vehicles that were not seen at a site for a day of recorded time."""
         while (timer := timers.pop(until)) is not None:
             due, key = timer
-            lately: Lately | None = scratch.get(_LATELY, key)
-            if lately is not None and lately.touched + DAY_MS <= due:
+            lately: Lately = scratch.get(_LATELY, key)
+            if lately.touched + DAY_MS > due:
+                timers.set(lately.touched + DAY_MS, key)
+            else:
                 scratch.delete(_LATELY, key)
 
 

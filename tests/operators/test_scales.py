@@ -1,6 +1,8 @@
 """What scales say of themselves: idle readings, verification, weight curves."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered, RulePublished
@@ -190,6 +192,28 @@ def test_a_step_is_as_large_and_as_sudden_as_the_rule_says() -> None:
     assert steps([*[48_900] * 7, *[46_900] * 9], 250, POLICY) == [], "it did not stand for two seconds before"
     assert len(steps([*[48_900] * 3, *[46_900] * 3], 1_000, POLICY)) == 1
     assert steps([*[48_900] * 9, *[46_900] * 9], 1_001, POLICY) == [], "sampled too slowly to tell"
+
+
+standing = st.lists(st.integers(-30, 30), min_size=9, max_size=40)
+
+
+@given(standing, standing, st.integers(15_000, 49_000), st.integers(600, 5_000), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_a_planted_step_is_found_where_and_as_large_as_it_is(
+    before: list[int], after: list[int], mass: int, size: int, down: bool
+) -> None:
+    then = mass - size if down else mass + size
+    (found,) = steps([*(mass + n for n in before), *(then + n for n in after)], 250, POLICY)
+    assert found.at_ms == (len(before) - 1) * 250
+    assert abs(found.after_kg - found.before_kg - (then - mass)) <= POLICY.flat_kg
+
+
+@given(st.integers(15_000, 49_000), st.lists(st.integers(-120, 120), min_size=20, max_size=220), st.integers(10, 1_000))
+@settings(max_examples=80, deadline=None)
+def test_a_truck_that_only_sways_makes_no_step(mass: int, sway: list[int], interval_ms: int) -> None:
+    """Whatever the noise: no two standings less than ``step_kg`` apart are a step."""
+    found = steps([mass + n * 199 // 240 for n in sway], interval_ms, POLICY)
+    assert found == []
 
 
 def test_one_warning_a_weighing_names_the_greatest_step() -> None:

@@ -24,15 +24,21 @@ from simulator.world import ROUND_MS, World
 from streams.kernel.operator import Batch, Operator
 from streams.kernel.reference import KEYS, REFERENCE_TABLES, Reference, Versions
 from streams.kernel.state import State, StateStore
+from streams.operators.calibration import Calibration
 from streams.operators.flows import Flows
+from streams.operators.idle_zero import IdleZero
 from streams.operators.legs import Legs
 from streams.operators.meters import Meters
 from streams.operators.overload import Overload
+from streams.operators.plate_match import PlateMatch
 from streams.operators.positions import Positions
+from streams.operators.repeated import RepeatedWeighing
 from streams.operators.shipments import Shipments
 from streams.operators.silence import Silence
 from streams.operators.stock import Stock
+from streams.operators.tare_drift import TareDrift
 from streams.operators.tickets import Tickets
+from streams.operators.weight_curve import WeightCurve
 from tests.simulator.recount import Desk, parse_time
 from tests.simulator.test_world import SMALL, START
 
@@ -101,8 +107,12 @@ def both(seed: int, size: str, history: bool = False) -> tuple[World, Balance, d
     # A last clock, just after the last record: panes close, but 24 h do not pass.
     end = until + (HOUR_MS if history else 0)
     out: dict[str, list[Any]] = defaultdict(list)
-    vehicle = (Tickets(), Overload(), Flows(), Legs(), Positions())
-    groups: tuple[Sequence[Operator], ...] = (vehicle, (Meters(),), (Silence(),))
+    groups: tuple[Sequence[Operator], ...] = (
+        (Tickets(), Overload(), Flows(), Legs(), Positions(), RepeatedWeighing(), TareDrift()),
+        (Meters(),),
+        (Silence(), IdleZero(), Calibration(), WeightCurve()),
+        (PlateMatch(),),
+    )
     for group in groups:
         for type_, emitted in run_operators(group, rows, reference, end).items():
             out[type_] += emitted
