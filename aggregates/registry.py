@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import IntegrityError
 
 from aggregates.kinds.device import DEVICE
 from aggregates.kinds.district import DISTRICT
@@ -29,6 +30,9 @@ __all__ = ["KINDS", "Notification", "Registry", "event_store_environment"]
 
 KINDS: Mapping[str, Kind] = {kind.event_type: kind for kind in (DISTRICT, ENTERPRISE, SITE, DEVICE, VEHICLE, RULE)}
 """Registration type to kind. A new kind is one module and one name here."""
+
+RETRIES = 4
+"""How often a change of a rule is made again on top of one that came between."""
 
 
 def event_store_environment(url: str, data_dir: str) -> dict[str, str]:
@@ -124,8 +128,16 @@ class Registry(Application[UUID]):
         A change that changes nothing publishes nothing (None: and nothing was published before).
 
         Raises:
-            InvariantViolated: nothing is stored. Of two changes at once one gets ``rule-version``, or an error of the store.
+            InvariantViolated: nothing is stored.
         """
+        for _ in range(RETRIES):
+            try:
+                return self._change_rule(rule, change, principal)
+            except IntegrityError:  # somebody else's change came between reading and storing: make ours on top of it
+                continue
+        return self._change_rule(rule, change, principal)
+
+    def _change_rule(self, rule: str, change: RuleChange, principal: str) -> tuple[int, RulePublished | None]:
         known = self._find(Registration.create_id(RULE.event_type, rule))
         latest = None if known is None else RulePublished.model_validate_json(known.payloads[-1])
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)

@@ -7,6 +7,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,8 @@ log_app = typer.Typer(help="查看事件日志 / look into the event log.", no_a
 token_app = typer.Typer(help="签发与吊销令牌 / issue and revoke tokens.", no_args_is_help=True)
 app.add_typer(log_app, name="log")
 app.add_typer(token_app, name="token")
+rules_app = typer.Typer(help="查看与变更规则 / list, show, compare and change rules.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
 
 console = Console(stderr=True, highlight=False, emoji=False)
 
@@ -317,6 +320,119 @@ def token_revoke(name: Annotated[str, typer.Argument(help="持有者名称 / nam
     console.print(f"已吊销 {gone} 个令牌 / {gone} tokens revoked")
     if not gone:
         raise typer.Exit(1)
+
+
+RULE = Annotated[str, typer.Argument(help="规则名 / name of the rule.", metavar="RULE")]
+URL = Annotated[str, typer.Option(help="平台地址 / address of the running platform.")]
+TOKEN_FILE = Annotated[Path | None, typer.Option(help="令牌文件 / file with the token.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="输出 JSON / print JSON.")]
+SET = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="参数，可多次 / parameter; repeatable.")]
+UNSET = Annotated[
+    list[str] | None, typer.Option("--unset", metavar="NAME", help="恢复缺省，可多次 / back to its default; repeatable.")
+]
+VALID_FROM = Annotated[
+    str, typer.Option("--valid-from", metavar="TIME", help="生效时间；缺省为即刻 / when it holds; at once by default.")
+]
+CITATION = Annotated[str, typer.Option(help="依据 / what it rests on.")]
+
+
+def _rules(url: str, token_file: Path | None, command: Callable[[Any], int]) -> None:
+    settings = read_settings()
+    with telling(settings):
+        from hengliu.cli import rules
+
+        address = url or f"http://{settings.host}:{settings.port}"
+        code = rules.run(address, token_file or settings.data_dir / "demo.token", command)
+    raise typer.Exit(code)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@rules_app.command("list")
+def rules_list(url: URL = "", token_file: TOKEN_FILE = None, json: AS_JSON = False) -> None:
+    """列出全部规则及现行版本 / list every rule with the version in force."""
+    from hengliu.cli import rules
+
+    _rules(url, token_file, lambda client: rules.listed(client, _now(), json))
+
+
+@rules_app.command("show")
+def rules_show(rule: RULE, url: URL = "", token_file: TOKEN_FILE = None, json: AS_JSON = False) -> None:
+    """显示一条规则的参数与版本 / show a rule's parameters and versions."""
+    from hengliu.cli import rules
+
+    _rules(url, token_file, lambda client: rules.show(client, rule, _now(), json))
+
+
+@rules_app.command("diff")
+def rules_diff(
+    rule: RULE,
+    from_version: Annotated[int, typer.Option("--from-version", help="较早版本 / earlier version.", min=0)],
+    to_version: Annotated[int, typer.Option("--to-version", help="较晚版本 / later version.", min=0)],
+    url: URL = "",
+    token_file: TOKEN_FILE = None,
+    json: AS_JSON = False,
+) -> None:
+    """比较一条规则的两个版本 / what differs between two versions of a rule."""
+    from hengliu.cli import rules
+
+    _rules(url, token_file, lambda client: rules.differ(client, rule, from_version, to_version, json))
+
+
+def _change(
+    rule: str, what: str, url: str, token_file: Path | None, given: list[str], unset: list[str], valid_from: str, citation: str
+) -> None:
+    from hengliu.cli import rules
+    from hengliu.cli.backtest import Wrong, pairs_of, time_of
+    from hengliu.events.envelope import iso_ms
+
+    def command(client: rules.RulesClient) -> int:
+        try:
+            at = iso_ms(time_of(valid_from, 0)) if valid_from else ""
+            body = {"parameters": pairs_of(given), "remove": unset, "valid_from": at, "citation": citation}
+        except Wrong as wrong:
+            raise rules.RulesFault(wrong.text.zh, wrong.text.en, 2) from wrong
+        return rules.change(client, rule, what, body)
+
+    _rules(url, token_file, command)
+
+
+@rules_app.command("change")
+def rules_change(
+    rule: RULE,
+    set_: SET = None,
+    unset: UNSET = None,
+    valid_from: VALID_FROM = "",
+    citation: CITATION = "",
+    url: URL = "",
+    token_file: TOKEN_FILE = None,
+) -> None:
+    """变更规则参数，发布下一版本 / change parameters: publish the next version."""
+    _change(rule, "change", url, token_file, set_ or [], unset or [], valid_from, citation)
+
+
+@rules_app.command("activate")
+def rules_activate(
+    rule: RULE,
+    set_: SET = None,
+    unset: UNSET = None,
+    valid_from: VALID_FROM = "",
+    citation: CITATION = "",
+    url: URL = "",
+    token_file: TOKEN_FILE = None,
+) -> None:
+    """启用规则 / activate a rule."""
+    _change(rule, "activate", url, token_file, set_ or [], unset or [], valid_from, citation)
+
+
+@rules_app.command("retire")
+def rules_retire(
+    rule: RULE, valid_from: VALID_FROM = "", citation: CITATION = "", url: URL = "", token_file: TOKEN_FILE = None
+) -> None:
+    """停用规则，自生效时间起不再发布预警 / retire a rule: it raises nothing from then on."""
+    _change(rule, "retire", url, token_file, [], [], valid_from, citation)
 
 
 @app.command()

@@ -25,7 +25,7 @@ from streams.backtest import Backtest, Comparison, Raised
 from streams.backtest import Progress as Replayed
 from streams.rules.catalog import RULES_BY_NAME
 
-__all__ = ["Wrong", "backtest", "duration_of", "settings_of", "time_of"]
+__all__ = ["Wrong", "backtest", "duration_of", "pairs_of", "settings_of", "time_of"]
 
 CITY_TIME: Final = timezone(timedelta(hours=8))
 SHOWN: Final = 20
@@ -74,8 +74,8 @@ def time_of(text: str, now_ms: int) -> int:
     )
 
 
-def settings_of(declared: RuleDeclaration, given: Sequence[str]) -> dict[str, str]:
-    """Parameters of ``name=value`` pairs. Raises Wrong: a pair that is none, a name twice, what the rule does not declare."""
+def pairs_of(given: Sequence[str]) -> dict[str, str]:
+    """Parameters of ``name=value`` pairs. Raises Wrong: a pair that is none, a name twice."""
     found: dict[str, str] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
@@ -84,6 +84,12 @@ def settings_of(declared: RuleDeclaration, given: Sequence[str]) -> dict[str, st
         if name in found:
             raise Wrong(f"参数“{name}”给出两次", f"parameter {name!r} is given twice")
         found[name] = value
+    return found
+
+
+def settings_of(declared: RuleDeclaration, given: Sequence[str]) -> dict[str, str]:
+    """``pairs_of``, as the rule declares them. Raises Wrong."""
+    found = pairs_of(given)
     for fault in declared.faults(found):
         text = FAULT_TEXTS[fault.code]
         raise Wrong(fill(text.zh, fault.parameters), fill(text.en, fault.parameters))
