@@ -565,6 +565,22 @@ WARNINGS: Mapping[str, WarningWords] = {
             Text("{subject} 自 {since:time} 起的中断已补读", "The readings of {subject} missing from {since:time} have come"),
         ),
     ),
+    "series-anomaly": WarningWords(
+        Text("负荷异常", "Abnormal load"),
+        (
+            Text(
+                "{subject} {quantity:quantity}负荷{finding:finding}：{observed} {unit}，{baseline:baseline} {baseline_value} {unit}，"
+                "为离散度的 {deviation} 倍",
+                "{subject}, {quantity:quantity} load {finding:finding}: {observed} {unit}, {baseline:baseline} {baseline_value} {unit}, "
+                "{deviation} spreads off",
+            ),
+            Text(
+                "{subject} {quantity:quantity}负荷{finding:finding}：{observed}，{baseline:baseline} {baseline_value}",
+                "{subject}, {quantity:quantity} load {finding:finding}: {observed}, {baseline:baseline} {baseline_value}",
+            ),
+            Text("{subject} {quantity:quantity}负荷恢复正常", "The {quantity:quantity} load of {subject} is usual again"),
+        ),
+    ),
     "sales-abnormal": WarningWords(
         Text("销售量异常", "Abnormal sales"),
         (
@@ -757,6 +773,8 @@ _PLACES: Mapping[str, Callable[[object, str], str]] = {
     "direction": lambda value, language: name_of("direction", str(value), language),
     "quantity": lambda value, language: name_of("quantity", str(value), language),
     "unit": lambda value, language: name_of("unit", str(value), language),
+    "finding": lambda value, language: name_of("finding", str(value), language),
+    "baseline": lambda value, language: name_of("baseline", str(value), language),
     "report": lambda value, language: name_of("report_state", str(value), language),
 }
 """Kinds of places. A value that its kind cannot read is shown as it came."""

@@ -24,8 +24,9 @@ from connectors.files.times import TimeFault, Zone, read_stamp
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import ms_of
 from hengliu.events.family import Text
+from hengliu.reference.codes import FINDING
 from streams.detectors.base import Limits, Watch
-from streams.detectors.catalog import CODES, DETECTORS, detector
+from streams.detectors.catalog import DETECTORS, detector
 
 __all__ = ["DetectError", "Point", "Scored", "detect_command", "limits_of", "points", "score_points"]
 
@@ -131,7 +132,7 @@ def _list(console: Console) -> None:
         table.add_row(name, f"{one.title.zh} / {one.title.en}", f"{one.state_bytes} B")
     console.print(table)
     codes = Table("说明代码 / code", "含义 / meaning")
-    for code, text in CODES.items():
+    for code, text in FINDING.items():
         codes.add_row(code, f"{text.zh} / {text.en}")
     console.print(codes)
     settings = ", ".join(f"{f.name}={f.default}" for f in fields(Limits))

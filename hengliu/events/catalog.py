@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from hengliu.events import topics
-from hengliu.events.families import flow, gate, load, metering, registry, shipment, survey, telemetry, warning, weighing
+from hengliu.events.families import flow, gate, late, load, metering, registry, shipment, survey, telemetry, warning, weighing
 from hengliu.events.family import Family, Writer
 from hengliu.ports.log import TopicKind, TopicSpec
 
@@ -25,6 +25,7 @@ FAMILIES: tuple[Family, ...] = (
     *flow.FAMILIES,
     *registry.FAMILIES,
     *warning.FAMILIES,
+    *late.FAMILIES,
 )
 
 

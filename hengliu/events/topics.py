@@ -27,6 +27,7 @@ FLOW = "flow"
 LOAD = "load"
 STOCK = "stock"
 WARNING = "warning"
+LATE = "late"
 QUARANTINE = "quarantine"
 
 TOPICS: dict[str, TopicKind] = {
@@ -46,6 +47,7 @@ TOPICS: dict[str, TopicKind] = {
     LOAD: DERIVED,
     STOCK: DERIVED,
     WARNING: DERIVED,
+    LATE: DERIVED,
     QUARANTINE: DERIVED,
 }
 """Topic to kind. Adding a topic is one line here."""

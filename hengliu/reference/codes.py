@@ -174,8 +174,35 @@ DATUM: Mapping[str, Text] = {
     "bd09": Text("BD-09", "BD-09"),
 }
 
+FINDING: Mapping[str, Text] = {
+    "extreme": Text("超出历史范围", "outside the range of the past"),
+    "level-shift": Text("水平突变", "another level"),
+    "spike": Text("尖峰或骤降", "spike or drop"),
+    "off-season": Text("偏离同时段基线", "off what is usual at this hour"),
+    "unrest": Text("波动异常增大", "unusually restless"),
+    "stillness": Text("波动异常减小", "unusually still"),
+    "flat-line": Text("数值停滞", "standing still"),
+    "drift": Text("缓慢漂移", "drifting"),
+    "missing": Text("数据缺失", "without data"),
+}
+"""What a detector of anomalies saw."""
+
+BASELINE: Mapping[str, Text] = {
+    "long-run": Text("长期中位数", "long-run median"),
+    "around": Text("此前 12 点中位数", "median of the 12 before"),
+    "hour-of-week": Text("周内同时段中位数", "median of this hour of the week"),
+    "hour-of-day": Text("每日同时段中位数", "median of this hour of the day"),
+    "mean-step": Text("平均变幅", "usual mean step"),
+    "third-run": Text("以往第三长的停滞点数", "third longest run so far"),
+    "oldest-third": Text("较早三分之一的中位数", "median of the oldest third"),
+    "cadence": Text("通常间隔（秒）", "usual distance (s)"),
+}
+"""What it compared with."""
+
 CODES: Mapping[str, Mapping[str, Text]] = {
     "commodity": COMMODITY,
+    "finding": FINDING,
+    "baseline": BASELINE,
     "use": USE,
     "direction": DIRECTION,
     "city": CITY,

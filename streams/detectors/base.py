@@ -12,7 +12,6 @@ Every detector brings its evidence to one scale, the *deviation*: 1 is its limit
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log10
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,9 +20,10 @@ from hengliu.events.family import Text
 
 __all__ = ["Alarm", "AlarmState", "Detector", "Limits", "Verdict", "Watch", "severity_of", "shown"]
 
-PEAKS_KEPT: Final = 16
 NEWS: Final = 1.05
 """Factor by which a deviation must exceed what is remembered of a peak to be news."""
+NOTED: Final = 12
+"""Samples of an episode that are noted among what has happened before."""
 ECHO: Final = 0.45
 """Factor of the score of a sample that adds nothing new: keeps it below one half."""
 
@@ -129,7 +129,7 @@ def shown(value: float) -> str:
 
 
 class AlarmState(msgspec.Struct, frozen=True, array_like=True):
-    """``seen`` samples; the open episode; the peak whose memory fades; earlier peaks as (sample, deviation)."""
+    """``seen`` samples; the open episode; the peak whose memory fades."""
 
     seen: int = 0
     since: int = 0
@@ -138,26 +138,26 @@ class AlarmState(msgspec.Struct, frozen=True, array_like=True):
     severity: str = ""
     peak: float = 0.0
     peak_at: int = 0
-    peaks: tuple[tuple[int, float], ...] = ()
 
 
 class Alarm:
     """Turns deviations into scores and episodes."""
-
-    PEAK_MEMORY: Final = 4_000
-    """Samples for which an earlier peak makes one of its height less surprising."""
 
     def __init__(self, limits: Limits, state: AlarmState) -> None:
         self._limits = limits
         self._state = state
         self._seen, self._since, self._opened, self._below = state.seen, state.since, state.opened, state.below
         self._severity, self._peak, self._peak_at = state.severity, state.peak, state.peak_at
-        self._peaks = list(state.peaks)
 
     @property
     def learning(self) -> bool:
         """False in an episode until it is accepted: a baseline must not learn what it is to be compared with."""
         return not self._since or self._seen - self._opened >= self._limits.accept_samples
+
+    @property
+    def noting(self) -> bool:
+        """Also at the beginning of an episode: that such a thing happens is learnt, not that it lasts."""
+        return self.learning or self._seen - self._opened < NOTED
 
     @property
     def closed(self) -> bool:
@@ -175,27 +175,13 @@ class Alarm:
         age = self._seen - self._peak_at
         fading = 1 - age / limits.rest_samples
         bar = self._peak * fading if fading > 0 else 0.0
-        fresh = deviation
-        if deviation > 0.5:
-            rivals = sum(
-                self._seen - at < self.PEAK_MEMORY and height >= deviation - 0.1
-                for at, height in self._peaks[: None if fading <= 0 else -1]
-            )
-            if rivals:
-                fresh -= log10(1 + rivals) / limits.limit
-        fresh = max(0.0, fresh)
-        new = fresh > bar * NEWS
-        score = fresh / (1 + fresh) if new else ECHO * fresh / (1 + fresh)
-        if new and deviation > 0.5:
-            if fading > 0 and self._peaks:
-                self._peaks[-1] = (self._seen, deviation)
-            else:
-                self._peaks = [*self._peaks[1 - PEAKS_KEPT :], (self._seen, deviation)]
+        new = deviation > bar * NEWS
+        score = deviation / (1 + deviation) * (1.0 if new else ECHO)
         if new:
-            self._peak, self._peak_at = fresh, self._seen
+            self._peak, self._peak_at = deviation, self._seen
         elif self._since and deviation >= limits.clear_percent / 100:
             self._peak_at = self._seen  # while it lasts, its memory does not fade
-        change = self._episode(time, deviation, new and fresh >= 1)
+        change = self._episode(time, deviation, new and deviation >= 1)
         open_ = bool(self._since)
         explained = (open_ or change or score >= 0.4) and parameters is not None
         verdict = Verdict(
@@ -224,6 +210,4 @@ class Alarm:
         return "updated"
 
     def state(self) -> AlarmState:
-        return AlarmState(
-            self._seen, self._since, self._opened, self._below, self._severity, self._peak, self._peak_at, tuple(self._peaks)
-        )
+        return AlarmState(self._seen, self._since, self._opened, self._below, self._severity, self._peak, self._peak_at)

@@ -58,7 +58,7 @@ class _Watch:
             return self._alarm.judge(time, self._deviation)
         origin = self._origin
         return self._alarm.judge(time, self._deviation, "drift", {
-            "statistic": "thirds", "observed": shown(self._new + origin), "baseline": "median of the oldest third",
+            "statistic": "thirds", "observed": shown(self._new + origin), "baseline": "oldest-third",
             "baseline_value": shown(self._old + origin), "deviation": shown(self._deviation * self.LIMIT),
         })  # fmt: skip
 

@@ -47,8 +47,8 @@ EXPLAINS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Statistic to the code that explains it; ``movement`` below its past is ``stillness``."""
 
-STATE_BYTES: Final = 8_704
-"""Tails 2.6 kB, long-run samples 2 kB, hours of the week 2.9 kB, the rest: windows, peaks, names."""
+STATE_BYTES: Final = 8_448
+"""Tails 2.6 kB, long-run samples 2 kB, hours of the week 2.9 kB, the rest: windows, names."""
 
 
 class Found(NamedTuple):
@@ -93,8 +93,13 @@ class Evidence:
         self._recent, self._recent_residuals = Recent(LONG, state.recent), Recent(LONG, state.recent_residuals)
         self._tails = {w: Tail(limits.warm_samples, state.tails.get(w, TailState())) for w in STATISTICS if w in self._wanted}
 
-    def observe(self, time: int, value: float, learn: bool) -> list[Found]:
-        """Statistics of a sample, then what it teaches."""
+    def observe(self, time: int, value: float, learn: bool, note: bool) -> list[Found]:
+        """Statistics of a sample, then what it teaches.
+
+        Args:
+            learn: whether baselines learn from it.
+            note: whether at least the tails do: that such a thing happens.
+        """
         if self._origin is None:
             self._origin = value
         value = max(-BIG, min(BIG, value - self._origin))
@@ -107,6 +112,7 @@ class Evidence:
             self._values.add(value)
             if self._season is not None:
                 self._season.add(time, value)
+        if note:
             for one in found:
                 self._tails[one.statistic].add(one.size)
         return found
@@ -125,14 +131,12 @@ class Evidence:
         for statistic, count in (("extreme", 1), ("level-short", SHORT), ("level-long", LONG)):
             if statistic in wanted and len(recent.values) >= count:
                 mean = recent.mean(count)
-                found.append(self._found(statistic, mean, median, scale, "long-run median"))
+                found.append(self._found(statistic, mean, median, scale, "long-run"))
         if "spike" in wanted and around is not None:
             middle = around[AROUND // 2]
             step = value - middle
             if self._steps.seen >= self.FIRST:
-                found.append(
-                    self._found("spike", value, middle, max(self._steps.location()[1], floor), "median of the 12 before")
-                )
+                found.append(self._found("spike", value, middle, max(self._steps.location()[1], floor), "around"))
             if learn:
                 self._steps.add(step)
         if self._season is not None:
@@ -141,7 +145,7 @@ class Evidence:
             move = log(recent.travel() + scale * 0.01)
             if self._moves.seen >= 2 * self.FIRST:
                 usual, spread = self._moves.location()
-                found.append(self._found("movement", move, usual, max(spread, 0.05), "mean step of the past"))
+                found.append(self._found("movement", move, usual, max(spread, 0.05), "mean-step"))
             if learn:
                 self._moves.add(move)
         return found
@@ -220,7 +224,7 @@ class StatisticWatch:
     def observe(self, time: int, value: float | None) -> Verdict:
         if value is None or value != value:
             return self._alarm.pause()
-        found = self._evidence.observe(time, value, self._alarm.learning)
+        found = self._evidence.observe(time, value, self._alarm.learning, self._alarm.noting)
         deviation = self._fuse(found) / self._limits.limit
         if deviation < 0.4 and self._alarm.closed:
             return self._alarm.judge(time, deviation)

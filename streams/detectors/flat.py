@@ -69,7 +69,7 @@ class _Watch:
         if deviation < 0.4 and self._alarm.closed:
             return self._alarm.judge(time, deviation)
         return self._alarm.judge(time, deviation, "flat-line", {
-            "statistic": "run", "observed": str(self._run), "baseline": "third longest run of the past",
+            "statistic": "run", "observed": str(self._run), "baseline": "third-run",
             "baseline_value": str(usual), "deviation": shown(deviation), "value": shown(value),
         })  # fmt: skip
 

@@ -50,7 +50,7 @@ class _Watch:
         if deviation < 0.4 and self._alarm.closed:
             return self._alarm.judge(time, deviation)
         return self._alarm.judge(time, deviation, "missing", {
-            "statistic": "gap", "observed": str(max(0, time - last) // 1000), "baseline": "usual distance of samples, s",
+            "statistic": "gap", "observed": str(max(0, time - last) // 1000), "baseline": "cadence",
             "baseline_value": str(usual // 1000), "deviation": shown(gap),
         })  # fmt: skip
 

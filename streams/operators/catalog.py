@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hengliu.events import topics
 from streams.kernel.operator import Operator
+from streams.operators.anomaly import Anomalies
 from streams.operators.calibration import Calibration
 from streams.operators.flows import Flows
 from streams.operators.idle_zero import IdleZero
@@ -43,7 +44,7 @@ GROUPS: tuple[Group, ...] = (
     Group(
         "vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows(), Legs(), Positions(), RepeatedWeighing(), TareDrift())
     ),
-    Group("meter", (topics.BY_METER,), (Meters(),)),
+    Group("meter", (topics.BY_METER,), (Meters(), Anomalies())),
     Group("device", (topics.BY_DEVICE,), (Silence(), IdleZero(), Calibration(), WeightCurve())),
     Group("site", (topics.TICKET, topics.BY_SITE, topics.SHIPMENT), (Stock(), Shipments(), SupplyCut(), PlateMatch())),
     Group("enterprise", (topics.FLOW,), (Sales(),)),

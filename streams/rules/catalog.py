@@ -10,6 +10,7 @@ from hengliu.events.families.registry import RulePublished
 from hengliu.events.family import Text
 from hengliu.reference import mass_limits
 from hengliu.reference.rules import RuleDeclaration
+from streams.operators.anomaly import AnomalyPolicy
 from streams.operators.calibration import CalibrationPolicy
 from streams.operators.idle_zero import IdleZeroPolicy
 from streams.operators.overload import OverloadPolicy
@@ -81,6 +82,8 @@ RULES: tuple[RuleDeclaration, ...] = (
          operators=("calibration",), warm_up_s=2 * _DAY_S, citation="《中华人民共和国计量法》第九条"),
     rule(SupplyCutPolicy(), "停秤过车", "Vehicles counted while every scale is dark", codes=("supply-cut",),
          operators=("supply-cut",), warm_up_s=_DAY_S),
+    rule(AnomalyPolicy(), "负荷异常", "Abnormal loads of meters", codes=("series-anomaly",),
+         operators=("anomaly",), warm_up_s=42 * _DAY_S),
 )  # fmt: skip
 """One line a rule."""
 

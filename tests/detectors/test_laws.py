@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hengliu.reference.codes import FINDING
 from streams.detectors.base import Detector, Limits, Verdict
-from streams.detectors.catalog import CODES, DETECTORS, detector
+from streams.detectors.catalog import DETECTORS, detector
 
 MINUTE = 60_000
 HOUR = 3_600_000
@@ -93,7 +94,7 @@ def test_scores_episodes_and_memory_stay_in_their_bounds(name: str, samples: Sam
         if verdict.change == "raised":
             assert not open_
             open_ = True
-            assert verdict.code in CODES
+            assert verdict.code in FINDING
             assert {"observed", "baseline", "deviation"} <= set(verdict.parameters)
         elif verdict.change:
             assert open_

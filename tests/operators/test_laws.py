@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hengliu.events.family import EventData
 from streams.kernel.operator import Operator
+from streams.operators.anomaly import Anomalies
 from streams.operators.calibration import Calibration
 from streams.operators.catalog import GROUPS
 from streams.operators.flows import Flows
@@ -29,6 +30,7 @@ from streams.operators.supply import SupplyCut
 from streams.operators.tare_drift import TareDrift, TareDriftPolicy
 from streams.operators.tickets import Tickets
 from streams.operators.weight_curve import WeightCurve
+from tests.operators.anomaly_strategies import ANOMALY_REFERENCE, loads
 from tests.operators.journey_strategies import CITY, journeys, movements
 from tests.operators.laws import Input, check_laws, cuts, run
 from tests.operators.passage_strategies import PASSAGE_REFERENCE, passages, tares
@@ -68,6 +70,8 @@ CASES = {
     "positions": Case((Positions(),), movements(), CITY),
     "meters": Case((Meters(),), meter_readings(), METER_REFERENCE),
     "meters keeping few": Case((Meters(RegisterPolicy(keep=4)),), meter_readings(), METER_REFERENCE),
+    "anomalies": Case((Anomalies(),), loads(), ANOMALY_REFERENCE),
+    "meter": Case((Meters(), Anomalies()), meter_readings(), METER_REFERENCE),
     "silence": Case((Silence(),), reports(), DEVICE_REFERENCE),
     "sales": Case((Sales(),), sold(), SALES_REFERENCE),
     "prices": Case((Prices(PricePolicy(min_peers=2, index_raw=60_000)),), quotes()),
