@@ -5,15 +5,28 @@ import contextlib
 import errno
 import importlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
 from hengliu.events.catalog import FAMILIES, Catalog
 from hengliu.events.family import Family
-from hengliu.ports.log import EventLog
+from hengliu.ports.log import EventLog, TopicPartition
 from hengliu.ports.warehouse import Warehouse
 from hengliu.settings import Settings
+from streams.operators.catalog import GROUPS
+from streams.topology import EXCHANGE
 
-__all__ = ["ExtensionError", "catalog_of", "open_log", "open_log_for_reading", "open_warehouse"]
+__all__ = [
+    "ExtensionError",
+    "WorkerPositions",
+    "catalog_of",
+    "consumer_groups",
+    "open_log",
+    "open_log_for_reading",
+    "open_warehouse",
+    "register_transports",
+    "worker_positions",
+]
 
 
 class ExtensionError(ValueError):
@@ -84,6 +97,28 @@ async def open_warehouse(settings: Settings) -> Warehouse:
     from infra.clickhouse_warehouse import ClickHouseWarehouse
 
     return await ClickHouseWarehouse.open(settings.warehouse)
+
+
+class WorkerPositions(Protocol):
+    """What the operator groups have committed, wherever their workers run. ``run`` looks for ever."""
+
+    def of(self, group: str) -> Mapping[TopicPartition, int]: ...
+
+    async def run(self) -> None: ...
+
+
+def consumer_groups(settings: Settings) -> Mapping[str, str]:
+    """Operator group to the consumer group of its workers."""
+    return {group: f"{settings.application}-{group}" for group in (EXCHANGE, *(g.name for g in GROUPS))}
+
+
+def worker_positions(settings: Settings) -> WorkerPositions | None:
+    """Positions of workers in other processes; None where there are none (one process), or where they tell nobody (bare)."""
+    if not settings.kafka_bootstrap or settings.stream_engine != "faust":
+        return None
+    from infra.kafka_groups import ConsumerGroupPositions
+
+    return ConsumerGroupPositions(settings.kafka_bootstrap, consumer_groups(settings).values())
 
 
 def register_transports() -> None:

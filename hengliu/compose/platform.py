@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -24,7 +25,14 @@ from api.live import Hub, Panel
 from api.progress import StageProgress, WarehousePositions
 from api.server import ApiServer, ServerLimits
 from hengliu import __version__
-from hengliu.compose.adapters import catalog_of, open_log, open_warehouse, register_transports
+from hengliu.compose.adapters import (
+    catalog_of,
+    consumer_groups,
+    open_log,
+    open_warehouse,
+    register_transports,
+    worker_positions,
+)
 from hengliu.compose.collector import tune_collector
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
@@ -171,7 +179,7 @@ class Platform:
             register_transports()
             bootstrap = self.settings.kafka_bootstrap
             broker = f"hengliu-kafka://{bootstrap}" if bootstrap else "hengliu-local://"
-            supervisor = FaustShell(topology, {g: f"{self.settings.application}-{g}" for g in topology.group_names}, broker)
+            supervisor = FaustShell(topology, consumer_groups(self.settings), broker)
         else:
             supervisor = Supervisor(topology, topology.task_ids())
         await supervisor.start()
@@ -218,6 +226,13 @@ class Platform:
             )  # fmt: skip
             return list(page.rows)
 
+        workers = worker_positions(settings)
+        if workers is not None:
+            # They may be in other processes, and several: what they tell their groups covers all of them, ours included.
+            self._spawn("worker positions", workers.run())
+            groups = consumer_groups(settings)
+            stages = [s for s in stages if s.name not in groups]
+            stages += [_NamedStage(name, partial(workers.of, group)) for name, group in groups.items()]
         hub = Hub(run_panel, progress, self.clock, self.meters)
         monitor = Monitor(self.log, stages, self.meters)
         assert self.intake is not None

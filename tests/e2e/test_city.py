@@ -1,13 +1,17 @@
 """A simulated city through the whole platform, on both deployments: every figure equals the simulator's ledger."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hengliu.compose.engines import engines
 from simulator.city import City, registry
 from simulator.run import Feeder, wall_ms
+from streams.operators.catalog import GROUPS
+from streams.topology import EXCHANGE
 from tests.e2e.deployment import Deployment
 from tests.e2e.figures import settled
 
@@ -42,3 +46,17 @@ async def test_every_figure_equals_the_ledger(deployment: Deployment) -> None:
         assert balance.tickets
         assert balance.overloads
         assert await settled(client, lambda: balance, start, until) == []
+        await every_group_is_seen(client)
+
+
+async def every_group_is_seen(client: httpx.AsyncClient) -> None:
+    """``/v1/stats`` and ``/readyz`` follow each operator group, in whichever process it runs."""
+    groups = {EXCHANGE, *(group.name for group in GROUPS)}
+    for _ in range(100):
+        positions = (await client.get("/v1/stats")).json()["positions"]
+        seen = {name for place in positions for name, position in place["processed"].items() if position > 0}
+        if groups <= seen:
+            break
+        await asyncio.sleep(0.1)
+    assert groups <= seen
+    assert (await client.get("/readyz")).json() == {"status": "ready", "reasons": [], "warnings": []}
