@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -13,6 +14,7 @@ from simulator.irregular import CONFUSED, PROFILES, Irregularities
 from simulator.wire import Sent
 from simulator.world import World
 from streams.operators.overload import Overload
+from streams.operators.supply import SupplyCut
 from streams.operators.tickets import Tickets
 from tests.simulator.recount import Desk, parse_time
 from tests.simulator.test_operators_agree import Row, reference_of, run_operators
@@ -147,3 +149,39 @@ def test_curves_end_at_the_shown_mass_and_step_only_where_told(kind: str) -> Non
             standing = sum(last) / 6 - sum(curve[-14:-8] if kind == "chip" else first) / 6
             assert abs(standing - (kg if kind == "chip" else -kg)) < 25
     assert seen == len(planted) > 0
+
+
+def cuts_of(world: World, sent: Sequence[Sent], until: int) -> list[tuple[str, int]]:
+    """(site, raised at) of every ``supply-cut`` over what was sent."""
+    scope_of = {d["source"]: d["site"] for t, d in registry(world.city) if t == "device.registered"}
+    sources = {d.id: d.source for d in world.city.devices()}
+    rows: list[Row] = []
+    for n, s in enumerate(sent):
+        if s.type in SupplyCut.inputs and s.expect == "accepted":
+            site = world.city.sites[scope_of[sources[s.device]]]
+            rows.append((s.type, s.at, "", s.body, (site.id, site.id, site.division), f"c/0/{n}"))
+    found = run_operators((SupplyCut(),), rows, reference_of(world.city), until)
+    return [(d["subject"], e.at) for e, d in found["warning.raised"]]
+
+
+def test_every_cut_is_found_and_no_closed_works_is_taken_for_one() -> None:
+    world, sent = run()
+    raised = cuts_of(world, sent, START + DAYS * DAY_MS)
+    planted = [p for p in world.ledger.planted if p.code == "supply-cut" and p.end < START + DAYS * DAY_MS]
+    for p in planted:
+        assert [at for site, at in raised if site == p.subject and p.start <= at <= p.end + 10 * MINUTE_MS], p
+    for site, at in raised:
+        assert [p for p in world.ledger.planted if p.code == "supply-cut" and p.subject == site and p.start <= at], (site, at)
+    assert {p.kind for p in world.ledger.planted if p.near == "supply-cut"} == {"closed"}
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_in_an_ordinary_city_a_site_is_cut_only_while_all_its_scales_are_dead(seed: int) -> None:
+    world = World(City(seed, SMALL), START)
+    until = START + 2 * DAY_MS
+    raised = cuts_of(world, world.advance(until), until)
+    silences = world.ledger.as_of(until).silences
+    for site, at in raised:
+        dead = {s.device for s in silences if s.last < at and (s.next is None or s.next >= at)}
+        assert {d.id for d in world.city.sites[site].scales} <= dead
+    assert bool(raised) == (seed == 3)
