@@ -52,6 +52,7 @@ TEXTS: Mapping[str, Text] = {
     "nav.screen": Text("城市大屏", "City screen"),
     "nav.weighings": Text("过磅", "Weighings"),
     "nav.tickets": Text("磅单", "Tickets"),
+    "nav.shipments": Text("运输", "Shipments"),
     "nav.flows": Text("流量", "Flows"),
     "nav.load-curves": Text("负荷曲线", "Load curves"),
     "nav.stocks": Text("库存", "Stocks"),
@@ -237,6 +238,10 @@ TEXTS: Mapping[str, Text] = {
     "page.tickets.intro": Text(
         "同一车辆在同一场所的毛重与皮重合成一张磅单，净重等于毛重减皮重。",
         "Gross and tare of one vehicle at one site make a ticket; net is gross less tare.",
+    ),
+    "page.shipments.intro": Text(
+        "一车煤的装车与卸车磅单按运单号（没有时按车牌）合为一行。",
+        "The loading and unloading tickets of one load in one row: by waybill, or without one by plate.",
     ),
     "page.flows.intro": Text(
         "磅单按小时、企业、区、煤种、用途与方向汇总；选择维度可改变汇总口径。",

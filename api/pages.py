@@ -15,7 +15,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
@@ -123,6 +123,17 @@ PAGES: tuple[TablePage, ...] = (
         ),
         ("from", "to", "plate", "site", "direction", "commodity"),
     ),
+    TablePage(
+        "shipments",
+        "shipments",
+        (
+            *("began", "shipment", "loaded_plate", "loaded_site", "loaded_commodity", "loaded_kg", "to_division"),
+            *("unloaded_at", "unloaded_plate", "unloaded_site", "unloaded_commodity", "unloaded_kg", "difference_kg"),
+            *("loadings", "unloadings"),
+        ),
+        ("from", "to", "shipment", "plate", "site"),
+        navigation=False,
+    ),
     TablePage("flows", "flows", (), ("from", "to", "division", "commodity", "direction", "group")),
     TablePage("load-curves", "load-curves", (), ("from", "to", "meter", "quantity", "slot")),
     TablePage("stocks", "stocks", (), ("site", "enterprise", "division", "commodity")),
@@ -176,6 +187,9 @@ PLACES: Final = {
     "division": "divisions",
     "origin": "divisions",
     "destination": "divisions",
+    "loaded_site": "sites",
+    "unloaded_site": "sites",
+    "to_division": "divisions",
     "meter": "meters",
 }
 """Column to the member of ``Names`` that names its values."""
@@ -192,6 +206,8 @@ def code_lists(query: NamedQuery, family: Family | None) -> dict[str, str]:
                 lists[name] = found
     if query.name == "warnings":
         lists["state"] = "warning_state"
+    if query.name == "shipments":
+        lists |= {"loaded_commodity": "commodity", "unloaded_commodity": "commodity"}
     return lists
 
 
@@ -774,7 +790,11 @@ def render_cell(name: str, row: Mapping[str, Any], names: Names, lists: Mapping[
         words = warning_text(row["code"], parameters, language, warning_place(dict(row), names))[1]
         ticket = parameters.get("ticket", "")
         day = i18n.time_text(row["since"])[:10]
-        return Cell(words, "wrap", href=f"/events/weighing.recorded?{urlencode({'id': ticket, 'from': day})}" if ticket else "")
+        href = f"/events/weighing.recorded?{urlencode({'id': ticket, 'from': day})}" if ticket else ""
+        if shipment := parameters.get("shipment", ""):
+            begin = i18n.time_text(row["since"] - TRIP)[:10]
+            href = f"/shipments?{urlencode({'shipment': shipment, 'from': begin})}"
+        return Cell(words, "wrap", href=href)
     if name == "code" and "severity" in row:
         return Cell(warning_text(str(row["code"]), {}, language)[0])
     if name == "mass_kg" and row.get("known") is False:
@@ -784,6 +804,9 @@ def render_cell(name: str, row: Mapping[str, Any], names: Names, lists: Mapping[
         return Cell(str(warning_place(dict(row), names)["subject"]), title=str(row[name]))
     return cell(name, row.get(name), names, language, lists)
 
+
+TRIP: Final = timedelta(days=7)
+"""So long before a warning of a shipment its loading is looked for."""
 
 FAMILY_OF: Final = {
     "weighings": "weighing.measured",

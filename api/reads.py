@@ -44,6 +44,7 @@ class Read:
 READS: tuple[Read, ...] = (
     Read("/v1/weighings", "weighings", "getWeighings"),
     Read("/v1/tickets", "tickets", "getTickets"),
+    Read("/v1/shipments", "shipments", "getShipments"),
     Read("/v1/flows", "flows", "getFlows"),
     Read("/v1/load-curves", "load-curves", "getLoadCurves"),
     Read("/v1/stocks", "stocks", "getStocks"),

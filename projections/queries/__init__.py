@@ -5,7 +5,7 @@ Does not own who may ask, paging over HTTP, or any table.
 
 from collections.abc import Mapping
 
-from projections.queries import flow, metering, overview, registry, stock, warning, weighing
+from projections.queries import flow, metering, overview, registry, shipment, stock, warning, weighing
 from projections.queries.events import family_query
 from projections.queries.query import (
     ERRORS,
@@ -41,6 +41,7 @@ QUERIES: Mapping[str, NamedQuery] = {
     query.name: query
     for query in (
         *weighing.QUERIES,
+        *shipment.QUERIES,
         *flow.QUERIES,
         *metering.QUERIES,
         *stock.QUERIES,

@@ -208,6 +208,20 @@ class Recorded:
             for row in self.weighings(parameters)[:120]
         ]  # fmt: skip
 
+    def shipments(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+        def row(number: int, unloaded_kg: int | None) -> dict[str, Any]:
+            began = self.now() - number * HOUR
+            met = unloaded_kg is not None
+            return {
+                "shipment": f"yd{number:07d}", "began": began, "loaded_at": began, "loaded_site": "m01", "loaded_plate": "蒙C12345",
+                "loaded_kg": 33_620, "loaded_commodity": "raw", "to_division": "150302", "unloaded_at": began + HOUR if met else None,
+                "unloaded_site": "p01" if met else None, "unloaded_plate": "蒙C12345" if met else None, "unloaded_kg": unloaded_kg,
+                "unloaded_commodity": None, "difference_kg": unloaded_kg - 33_620 if unloaded_kg is not None else None,
+                "loadings": 1, "unloadings": int(met), "loaded_ticket": "ab" * 16, "unloaded_ticket": None,
+            }  # fmt: skip
+
+        return [row(1, None), row(2, 33_580), row(3, 31_240)]
+
     def stocks(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         rows = []
         for i, (site, kind, division, _, _) in enumerate(SITES):
@@ -244,6 +258,7 @@ class Recorded:
             ("tare-missing", "medium", "raised", "陕K88D02", "t01", {"mass_kg": "48320", "weighed_at": "2026-02-28T02:10:00.000Z"}),
             ("gross-missing", "low", "raised", "蒙C0H551", "w01", {"mass_kg": "15240", "weighed_at": "2026-02-28T04:41:00.000Z"}),
             ("some-new-code", "low", "raised", "x", "", {"a": "1"}),
+            ("shipment-quantity", "high", "raised", "蒙C12345", "m01", {"shipment": "yd0000003", "from": "m01", "to": "p01", "loaded_kg": "33620", "unloaded_kg": "31240", "short_kg": "2380", "tolerance_kg": "336"}),
         ]  # fmt: skip
         wanted = str(parameters.get("state", "raised,updated,cleared")).split(",")
         return [

@@ -247,6 +247,48 @@ async def test_tickets_of_the_hour_in_which_tonnage_counts_them(warehouse: Wareh
     assert len(await ask(warehouse, "tickets", gross_from="2026-03-01", gross_to="2026-03-01", now=T0 + DAY)) == 1
 
 
+def leg(
+    id_: str, stage: str, minute: int, net: int | None, scope: tuple[str, str, str], shipment: str = "W1", **more: Any
+) -> Record:
+    time = T0 + minute * MINUTE
+    data: dict[str, Any] = {"enterprise": scope[0], "site": scope[1], "division": scope[2], "shipment": shipment, "stage": stage}
+    data |= {"plate": "蒙C12345", "ticket": f"t{id_}", "gross_kg": 48_000, "gross_time": at(time).isoformat(), "net_kg": net}
+    return event("shipment.weighed", id_, time, {k: v for k, v in {**data, **more}.items() if v is not None}, scope=scope)
+
+
+async def test_both_ends_of_a_shipment_are_one_row(warehouse: Warehouse) -> None:
+    await put(
+        warehouse,
+        [
+            leg("1", "loaded", 0, 33_000, M01, commodity="raw", destination="150302"),
+            leg("2", "unloaded", 90, 31_000, M02, commodity="raw", plate="蒙C54321"),
+            leg("3", "loaded", 5, 30_000, M01, "W2"),
+            leg("4", "arrived", 95, None, M02, "W3", ticket=""),
+        ],
+    )  # fmt: skip
+    names = ("shipment", "loaded_site", "loaded_kg", "unloaded_site", "unloaded_kg", "difference_kg", "loadings", "unloadings")
+    rows = await ask(warehouse, "shipments", now=T0 + DAY)
+    assert [tuple(r[n] for n in names) for r in rows] == [
+        ("W3", None, None, "m02", None, None, 0, 1),
+        ("W2", "m01", 30_000, None, None, None, 1, 0),
+        ("W1", "m01", 33_000, "m02", 31_000, -2_000, 1, 1),
+    ]
+    first = rows[2]
+    assert (first["loaded_at"], first["unloaded_at"]) == (at(T0), at(T0 + 90 * MINUTE))
+    assert (first["loaded_plate"], first["unloaded_plate"], first["to_division"]) == ("蒙C12345", "蒙C54321", "150302")
+    assert (first["loaded_ticket"], first["unloaded_ticket"]) == ("t1", "t2")
+    # Whatever chooses a shipment, both ends of it are shown.
+    for chosen in (
+        {"plate": "蒙C54321"},
+        {"site": "m02", "shipment": "W1"},
+        {"from_": T0 + 60 * MINUTE, "to": T0 + 91 * MINUTE},
+    ):
+        assert [r["difference_kg"] for r in await ask(warehouse, "shipments", now=T0 + DAY, **chosen)] == [-2_000]
+    # But only to who may see them.
+    [mine] = await ask(warehouse, "shipments", Scope(False, frozenset({"m02"})), now=T0 + DAY, shipment="W1")
+    assert (mine["loaded_kg"], mine["loaded_site"], mine["unloaded_kg"]) == (None, None, 31_000)
+
+
 async def test_flows_add_deltas_and_group(warehouse: Warehouse) -> None:
     await put(
         warehouse,
