@@ -84,7 +84,7 @@ TARE_SOURCE: Mapping[str, Text] = {
     "register": Text("登记皮重", "Register"),
 }
 
-STAGE: Mapping[str, Text] = {
+LOAD_STAGE: Mapping[str, Text] = {
     "loaded": Text("装车", "Loaded"),
     "unloaded": Text("卸车", "Unloaded"),
     "arrived": Text("到达未回皮", "Arrived, not weighed empty"),
@@ -218,7 +218,7 @@ CODES: Mapping[str, Mapping[str, Text]] = {
     "reading": READING,
     "quality": QUALITY,
     "tare_source": TARE_SOURCE,
-    "stage": STAGE,
+    "load_stage": LOAD_STAGE,
     "enterprise_kind": ENTERPRISE_KIND,
     "device_kind": DEVICE_KIND,
     "report_kind": REPORT_KIND,

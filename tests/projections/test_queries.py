@@ -251,7 +251,13 @@ def leg(
     id_: str, stage: str, minute: int, net: int | None, scope: tuple[str, str, str], shipment: str = "W1", **more: Any
 ) -> Record:
     time = T0 + minute * MINUTE
-    data: dict[str, Any] = {"enterprise": scope[0], "site": scope[1], "division": scope[2], "shipment": shipment, "stage": stage}
+    data: dict[str, Any] = {
+        "enterprise": scope[0],
+        "site": scope[1],
+        "division": scope[2],
+        "shipment": shipment,
+        "stage": stage,
+    }
     data |= {"plate": "蒙C12345", "ticket": f"t{id_}", "gross_kg": 48_000, "gross_time": at(time).isoformat(), "net_kg": net}
     return event("shipment.weighed", id_, time, {k: v for k, v in {**data, **more}.items() if v is not None}, scope=scope)
 
