@@ -5,7 +5,7 @@ so the curve is flat before and flat after, and between them lies one sample or 
 this: an axle that drives on, a bucket that is tipped in or a truck that moves shakes the platform for seconds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar, Final, NamedTuple
@@ -50,34 +50,35 @@ def steps(curve_kg: Sequence[int], interval_ms: int, policy: WeightCurvePolicy) 
     """The steps of one curve, in order. A curve sampled more slowly than a step may last gives none: it cannot tell."""
     if interval_ms > policy.step_ms:
         return []
+    spans = -(-policy.flat_ms // interval_ms)
+    flats = _flats(curve_kg, policy.flat_kg, spans)
+    if not flats or max(flats.values()) - min(flats.values()) < policy.step_kg:
+        return []
+    jumps: list[tuple[int, int, int]] = []  # last sample before, first sample after, how far
+    for before, low in flats.items():
+        for first in range(before + spans + 1, before + spans + policy.step_ms // interval_ms + 1):
+            after = flats.get(first)
+            if after is None or abs(after - low) < policy.step_kg:
+                continue
+            if abs(after - low) >= policy.step_percent * max(low, after) / 100:
+                jumps.append((before + spans, first, abs(after - low)))
     found: list[Step] = []
-    last: tuple[int, int, int] | None = None
-    for first, end, level in _flats(curve_kg, policy.flat_kg, -(-policy.flat_ms // interval_ms)):
-        if last is not None and (first - last[1]) * interval_ms <= policy.step_ms:
-            least = max(Decimal(policy.step_kg), policy.step_percent * max(level, last[2]) / 100)
-            if abs(level - last[2]) >= least:
-                found.append(Step(last[1] * interval_ms, last[2], level))
-        last = first, end, level
+    while jumps:
+        # Several pairs of flat stretches show the same step: it lies between those that are next to each other.
+        end, first, _ = min((j for j in jumps if j[0] < jumps[0][1]), key=lambda j: (j[1] - j[0], -j[2], j[0]))
+        found.append(Step(end * interval_ms, flats[end - spans], flats[first]))
+        jumps = [j for j in jumps if j[0] >= first + spans]
     return found
 
 
-def _flats(curve_kg: Sequence[int], spread: int, least: int) -> Iterator[tuple[int, int, int]]:
-    """(first sample, last sample, median kg) of each longest stretch that varies by ``spread`` at most and spans ``least``
-    intervals or more; taken greedily from the left, each beginning after the one before."""
-    first = 0
-    while first + least < len(curve_kg):
-        low = high = curve_kg[first]
-        end = first
-        while end + 1 < len(curve_kg):
-            low, high = min(low, curve_kg[end + 1]), max(high, curve_kg[end + 1])
-            if high - low > spread:
-                break
-            end += 1
-        if end - first >= least:
-            yield first, end, sorted(curve_kg[first : end + 1])[(end - first) // 2]
-            first = end + 1
-        else:
-            first += 1
+def _flats(curve_kg: Sequence[int], spread: int, spans: int) -> dict[int, int]:
+    """First sample to median, kg, of every stretch of ``spans`` intervals that varies by ``spread`` at most."""
+    found: dict[int, int] = {}
+    for first in range(len(curve_kg) - spans):
+        samples = curve_kg[first : first + spans + 1]
+        if max(samples) - min(samples) <= spread:
+            found[first] = sorted(samples)[spans // 2]
+    return found
 
 
 class _Weighing(msgspec.Struct, frozen=True):

@@ -170,6 +170,9 @@ def test_a_jump_of_a_standing_truck_is_a_step() -> None:
     after = [kg - 2_000 for kg in SETTLED]
     assert steps([*MOUNTING, *SETTLED, *after], 250, POLICY) == [Step(24 * 250, 48_900, 46_900)]
     assert steps([*SETTLED, 48_100, 47_300, *after], 250, POLICY) == [Step(9 * 250, 48_900, 46_900)], "over two samples"
+    driver = [kg + 62 for kg in SETTLED]
+    (found,) = steps([*driver, *SETTLED, *after], 250, POLICY)
+    assert (found.before_kg, found.after_kg) == (48_900, 46_900), "the driver climbs down just before"
     assert steps([*after, *SETTLED, *after], 250, POLICY) == [Step(9 * 250, 46_900, 48_900), Step(19 * 250, 48_900, 46_900)]
 
 
