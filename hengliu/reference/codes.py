@@ -84,6 +84,11 @@ TARE_SOURCE: Mapping[str, Text] = {
     "register": Text("登记皮重", "Register"),
 }
 
+PRICE_KIND: Mapping[str, Text] = {
+    "quote": Text("报价", "Quote"),
+    "index": Text("指数", "Index"),
+}
+
 LOAD_STAGE: Mapping[str, Text] = {
     "loaded": Text("装车", "Loaded"),
     "unloaded": Text("卸车", "Unloaded"),
@@ -218,6 +223,7 @@ CODES: Mapping[str, Mapping[str, Text]] = {
     "reading": READING,
     "quality": QUALITY,
     "tare_source": TARE_SOURCE,
+    "price_kind": PRICE_KIND,
     "load_stage": LOAD_STAGE,
     "enterprise_kind": ENTERPRISE_KIND,
     "device_kind": DEVICE_KIND,
