@@ -84,6 +84,11 @@ TARE_SOURCE: Mapping[str, Text] = {
     "register": Text("登记皮重", "Register"),
 }
 
+RULE_STATUS: Mapping[str, Text] = {
+    "active": Text("启用", "Active"),
+    "retired": Text("停用", "Retired"),
+}
+
 PRICE_KIND: Mapping[str, Text] = {
     "quote": Text("报价", "Quote"),
     "index": Text("指数", "Index"),
@@ -223,6 +228,7 @@ CODES: Mapping[str, Mapping[str, Text]] = {
     "reading": READING,
     "quality": QUALITY,
     "tare_source": TARE_SOURCE,
+    "rule_status": RULE_STATUS,
     "price_kind": PRICE_KIND,
     "load_stage": LOAD_STAGE,
     "enterprise_kind": ENTERPRISE_KIND,
