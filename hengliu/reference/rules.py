@@ -56,6 +56,7 @@ class Parameter:
         citation: standard and clause, where one fixes it; empty: the platform's own choice.
         minimum, maximum: bounds of a number, inclusive, as text; empty: none.
         choices: the values that a text may have; empty: any of at most 256 characters.
+        pattern: form of a text, a regular expression; empty: any.
     """
 
     name: str
@@ -67,11 +68,13 @@ class Parameter:
     minimum: str = ""
     maximum: str = ""
     choices: tuple[str, ...] = ()
+    pattern: str = ""
 
     def read(self, text: str) -> Value | None:
         """The value, or None where the text is not one that the parameter can have."""
         if self.kind == "text":
             fits = text in self.choices if self.choices else len(text) <= _TEXT_LENGTH
+            fits = fits and (not self.pattern or re.fullmatch(self.pattern, text) is not None)
             return text if fits else None
         if (_INTEGER if self.kind == "integer" else _DECIMAL).fullmatch(text) is None:
             return None

@@ -40,10 +40,10 @@ class PricePolicy:
     RULE_VERSION: ClassVar[int] = 1
 
     peers_percent: int = parameter(
-        25, unit="%", zh="与同类中位数偏差阈值", en="Deviation from the peers that raises", minimum=1, maximum=10_000
+        20, unit="%", zh="与同类中位数偏差阈值", en="Deviation from the peers that raises", minimum=1, maximum=10_000
     )
     peers_clear_percent: int = parameter(
-        15, unit="%", zh="与同类中位数偏差解除值", en="Deviation from the peers that clears", minimum=0, maximum=10_000
+        12, unit="%", zh="与同类中位数偏差解除值", en="Deviation from the peers that clears", minimum=0, maximum=10_000
     )
     index_percent: int = parameter(
         40, unit="%", zh="与指数偏差阈值", en="Deviation from the index that raises", minimum=1, maximum=10_000

@@ -2,7 +2,11 @@
 
 The baseline is the enterprise's own and robust: the median of the same weekday in the last eight weeks, or where there are too
 few of them, of the last 28 days; the spread is 1.4826 times the median absolute deviation (which makes it comparable with a
-standard deviation, Rousseeuw and Croux 1993), but at least a share of the median. So one odd day moves neither.
+standard deviation, Rousseeuw and Croux 1993), but at least a share of the median, and at least what chance alone makes of the
+number of loads (the median over the root of the tickets of a median day, as of a Poisson count): who sells ten loads a day
+sells six or fifteen on another. So one odd day moves neither.
+
+On a public holiday little is not abnormal, much is; holidays are not learned from.
 
 A day is of Asia/Shanghai and is judged once, when it is over and settled: `settle_s` after its end, and an hour after its last
 ticket came. What comes after that changes the baseline, not the verdict. More than 14 days open at once (old files are being
@@ -13,11 +17,14 @@ silent is another warning. Nor is the first day that was ever seen, which may ha
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import isqrt
 from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
 from hengliu.events.envelope import iso_ms, ms_of
+from hengliu.reference import holidays
+from hengliu.reference.holidays import is_holiday
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import Scratch, State
 from streams.operators.records import DAY_MS, HOUR_MS, Event, warning, warning_id
@@ -42,7 +49,7 @@ class SalesPolicy:
     RULE_VERSION: ClassVar[int] = 1
 
     raise_score: int = parameter(
-        40,
+        35,
         unit="1/10",
         zh="发布阈值（离散度的十分之一）",
         en="Score that raises, in tenths of a spread",
@@ -65,7 +72,13 @@ class SalesPolicy:
     same_weekdays: int = parameter(
         4, zh="同星期几至少样本数", en="Days of the same weekday that make a baseline", minimum=2, maximum=8
     )
-    recent_days: int = parameter(7, zh="否则至少样本天数", en="Otherwise days of any weekday", minimum=3, maximum=28)
+    recent_days: int = parameter(5, zh="否则至少样本天数", en="Otherwise days of any weekday", minimum=3, maximum=28)
+    free_days: str = parameter(
+        "",
+        zh="其他放假日（日期或起/止，逗号分隔）",
+        en="Further free days (date, or first/last; comma-separated)",
+        pattern=holidays.SPANS,
+    )
     settle_s: int = parameter(
         21_600, unit="s", zh="日终后等待时限", en="How long after its end a day is judged", minimum=0, maximum=604_800
     )
@@ -77,6 +90,7 @@ class _Pane(msgspec.Struct, frozen=True):
     start: datetime
     direction: str
     net_kg: int
+    tickets: int
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -87,6 +101,7 @@ class Day(msgspec.Struct, frozen=True):
     settled: int
     first: str
     last: str
+    tickets: int
 
 
 class Seller(msgspec.Struct, frozen=True):
@@ -166,9 +181,11 @@ class Sales:
         days = {d.number: d for d in seller.days}
         settled = (received // HOUR_MS + 2) * HOUR_MS
         if (known := days.get(number)) is None:
-            days[number] = Day(number, data.net_kg, settled, pane.id, pane.id)
+            days[number] = Day(number, data.net_kg, settled, pane.id, pane.id, data.tickets)
         else:
-            days[number] = msgspec.structs.replace(known, kg=known.kg + data.net_kg, settled=settled, last=pane.id)
+            days[number] = msgspec.structs.replace(
+                known, kg=known.kg + data.net_kg, settled=settled, last=pane.id, tickets=known.tickets + data.tickets
+            )
         held = tuple(sorted(days.values(), key=lambda d: d.number)[-_HELD_DAYS:])
         seller = msgspec.structs.replace(seller, days=held, division=data.division)
         if number > seller.judged:
@@ -224,6 +241,8 @@ class Sales:
                 "score": f"{'-' if score < 0 else ''}{abs(score) // 10}.{abs(score) % 10}",
             }
         sign = _sign(score, day.kg, baseline, policy)
+        if score < 0 and is_holiday(day.number, policy.free_days):
+            return [], seller
         severity = "high" if abs(score) >= 2 * policy.raise_score else "medium"
 
         def change(what: str, of: Seller) -> Emit:
@@ -253,20 +272,22 @@ class Sales:
 
 def _baseline(days: tuple[Day, ...], day: Day, policy: SalesPolicy) -> _Baseline | None:
     """From the days before ``day``, whatever was said of them: a median bears that. None: too few, or too little."""
-    before = [d for d in days if 0 < day.number - d.number <= _WEEKDAY_SPAN]
-    weekday = [d.kg for d in before if (day.number - d.number) % 7 == 0]
-    recent = [d.kg for d in before if day.number - d.number <= _RECENT_SPAN]
+    ages = {d: day.number - d.number for d in days if not is_holiday(d.number, policy.free_days)}
+    weekday = [d for d, age in ages.items() if 0 < age <= _WEEKDAY_SPAN and age % 7 == 0]
+    recent = [d for d, age in ages.items() if 0 < age <= _RECENT_SPAN]
     if len(weekday) >= policy.same_weekdays:
-        values, of = weekday, "weekday"
+        found, of = weekday, "weekday"
     elif len(recent) >= policy.recent_days:
-        values, of = recent, "recent"
+        found, of = recent, "recent"
     else:
         return None
-    median = _median(values)
+    median = _median([d.kg for d in found])
     if median < max(policy.min_baseline_t * 1_000, 1):
         return None
-    mad = _median([abs(kg - median) for kg in values])
-    return _Baseline(median, max(mad * 14_826 // 10_000, median * policy.spread_percent // 100, 1), len(values), of)
+    mad = _median([abs(d.kg - median) for d in found])
+    chance = isqrt(median * median // max(_median([d.tickets for d in found]), 1))
+    spread = max(mad * 14_826 // 10_000, median * policy.spread_percent // 100, chance, 1)
+    return _Baseline(median, spread, len(found), of)
 
 
 def _sign(score: int, kg: int, baseline: _Baseline | None, policy: SalesPolicy) -> int:

@@ -51,6 +51,7 @@ def parameter(
     minimum: Value | None = None,
     maximum: Value | None = None,
     choices: tuple[str, ...] = (),
+    pattern: str = "",
 ) -> Any:
     """A policy's field with what people are told of it.
 
@@ -58,9 +59,10 @@ def parameter(
         default: int, Decimal or str; its type is the parameter's.
         name: as published, where it cannot be the field's own name.
         minimum, maximum: bounds of a number, inclusive. A number without a minimum may be negative: state one.
+        pattern: form of a text, a regular expression.
     """
     least, most = ("" if bound is None else str(bound) for bound in (minimum, maximum))
-    declared = Parameter(name, _KINDS[type(default)], str(default), unit, Text(zh, en), citation, least, most, choices)
+    declared = Parameter(name, _KINDS[type(default)], str(default), unit, Text(zh, en), citation, least, most, choices, pattern)
     return field(default=default, metadata={_DECLARED: declared})
 
 

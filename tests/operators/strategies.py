@@ -204,7 +204,7 @@ def sold(draw: st.DrawFn) -> list[Input]:
         enterprise, division = draw(st.sampled_from([("m01", "150303"), ("m01", "150303"), ("m02", "150304")]))
         data = {
             "enterprise": enterprise, "site": enterprise, "division": division, "start": iso_ms(hour), "commodity": "raw",
-            "use": "power", "direction": draw(st.sampled_from(["out", "out", "out", "in"])), "tickets": 1,
+            "use": "power", "direction": draw(st.sampled_from(["out", "out", "out", "in"])), "tickets": 100,
             "net_kg": draw(st.sampled_from([1_000_000, 1_010_000, 990_000, 1_000_000, 9_000_000, 10_000])),
         }  # fmt: skip
         known = received - draw(st.sampled_from([0, 0, 900]))

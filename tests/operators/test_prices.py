@@ -65,7 +65,7 @@ def test_cheap_is_abnormal_too_and_twice_the_limit_is_high() -> None:
     assert raised.emit.data["parameters"]["peers_percent"] == "-60"
 
 
-@pytest.mark.parametrize(("price", "raises"), [(62_500, False), (62_501, True), (37_500, False), (37_499, True)])
+@pytest.mark.parametrize(("price", "raises"), [(60_000, False), (60_001, True), (40_000, False), (39_999, True)])
 def test_the_limit_holds_to_the_fen(price: int, raises: bool) -> None:
     assert bool(Exchange().peers(50_000, 50_000, 50_000).quote("m", price).emitted()) is raises
 
