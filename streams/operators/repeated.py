@@ -49,7 +49,8 @@ class RepeatedWeighingPolicy:
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A crossing of a scale, or with ``mass_kg`` 0 a passage of the gate. ``laden``: it named what it carries."""
+    """A crossing of a scale, or with ``mass_kg`` 0 a passage of the gate. ``laden``: it named its load; ``zero_kg``: what
+    the scale showed when it was empty, as far as it said so."""
 
     time: int
     source: str
@@ -57,6 +58,7 @@ class Mark(msgspec.Struct, frozen=True):
     origin: str
     mass_kg: int = 0
     laden: bool = False
+    zero_kg: int = 0
 
     @property
     def key(self) -> str:
@@ -86,6 +88,7 @@ class _Passing(msgspec.Struct, frozen=True):
 
     plate: str
     mass_kg: int = 0
+    zero_kg: int | None = None
     commodity: str | None = None
     waybill: str | None = None
     direction: str | None = None
@@ -224,7 +227,8 @@ def _mark(state: State, batch: Batch, row: int, event: Event[Any]) -> Mark | Non
     time = min(time_of(event, batch.received[row]), batch.received[row])
     if batch.types[row] == "weighing.measured":
         laden = data.commodity is not None or data.waybill is not None
-        return Mark(time, event.source, event.id, batch.origins[row], data.mass_kg, laden) if data.mass_kg else None
+        mark = Mark(time, event.source, event.id, batch.origins[row], data.mass_kg, laden, data.zero_kg or 0)
+        return mark if data.mass_kg else None
     camera = state.reference.device(event.source, time)
     if data.direction is None or (camera is not None and camera.watches is not None):
         return None  # not a gate: seen again, but it may never have left
@@ -252,9 +256,9 @@ def _repeats(
             last = mark
             continue
         else:
-            same = apart <= policy.within_s * 1000 and gap <= max(
-                Decimal(policy.below_kg), policy.below_percent * last.mass_kg / 100
-            )
+            gap = abs(mark.mass_kg - mark.zero_kg - last.mass_kg + last.zero_kg)
+            near = max(Decimal(policy.below_kg), policy.below_percent * last.mass_kg / 100)
+            same = apart <= policy.within_s * 1000 and gap <= near
         if not same:
             if group and is_one():
                 yield tuple(group)

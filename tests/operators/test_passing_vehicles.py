@@ -147,6 +147,12 @@ def test_whether_an_unknown_vehicle_was_laden_shows_when_it_is_empty() -> None:
     assert changes(told) == [("raised", 15)]
 
 
+def test_a_scale_whose_idle_reading_is_off_hides_no_repeat() -> None:
+    off = weighed(BASE + 15 * MINUTE, 48_640, device="wb-2", zero_kg=-240)
+    assert changes(repeats(weighed(BASE, 48_900, zero_kg=0), off)) == [("raised", 15)]
+    assert repeats(weighed(BASE, 48_900, zero_kg=0), weighed(BASE + 15 * MINUTE, 48_640)).emitted == []
+
+
 def test_a_camera_at_the_scale_is_no_gate() -> None:
     camera = DeviceRegistered(device="cam-1", source=source("cam-1"), kind="camera", site="m01", watches="wb-1")
     inputs = weighed(BASE, 48_900), seen(BASE + 9 * MINUTE), weighed(BASE + 15 * MINUTE, 48_900)
