@@ -319,9 +319,10 @@ class _Shell:
     new app asks their host for positions, as after any assignment.
     """
 
-    def __init__(self, host: GroupHost, consumer_group: str, broker: str) -> None:
+    def __init__(self, host: GroupHost, consumer_group: str, broker: str, session_s: float) -> None:
         self.host = host
         self._consumer_group = consumer_group
+        self._session_s = session_s
         self._broker = broker
         self._app: _GroupApp | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -331,7 +332,7 @@ class _Shell:
         self._watch = asyncio.create_task(self._keep(), name=f"{self.host.group} shell")
 
     async def _start_app(self) -> None:
-        app = _build_app(self.host, self._consumer_group, self._broker)
+        app = _build_app(self.host, self._consumer_group, self._broker, self._session_s)
         self._app = app
         self.host.attach(app)
         app.finalize()
@@ -377,7 +378,7 @@ def _has_crashed(app: _GroupApp) -> bool:
     return any(bool(s.crashed) or s.should_stop for s in services)
 
 
-def _build_app(host: GroupHost, consumer_group: str, broker: str) -> _GroupApp:
+def _build_app(host: GroupHost, consumer_group: str, broker: str, session_s: float) -> _GroupApp:
     app = _GroupApp(
         consumer_group,
         broker=broker,
@@ -388,8 +389,8 @@ def _build_app(host: GroupHost, consumer_group: str, broker: str) -> _GroupApp:
         web_enabled=False,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 5,
         broker_request_timeout=30.0,
         broker_commit_interval=COMMIT_S,
         key_serializer="raw",
@@ -412,10 +413,11 @@ class FaustShell:
     Args:
         groups: operator group to its consumer group.
         broker: ``hengliu-local://`` or ``hengliu-kafka://host:port``.
+        session_s: how long a worker that has died keeps its partitions; the broker's own least is 6.
     """
 
-    def __init__(self, topology: Tasks, groups: Mapping[str, str], broker: str) -> None:
-        self._shells = [_Shell(GroupHost(topology, group), consumers, broker) for group, consumers in groups.items()]
+    def __init__(self, topology: Tasks, groups: Mapping[str, str], broker: str, session_s: float = 10.0) -> None:
+        self._shells = [_Shell(GroupHost(topology, g), consumers, broker, session_s) for g, consumers in groups.items()]
 
     async def start(self) -> None:
         await asyncio.gather(*(shell.start() for shell in self._shells))

@@ -9,7 +9,10 @@ Environment:
     LATE: how long windows stay open after their end, ms (0).
     KEEP: how long closed windows can be corrected, ms (600000).
     FLUSH: 1 closes the last windows as soon as the input is silent, instead of when their time is over.
+    IDLE_MS: a partition without records for so long is silent, and its clock runs on with the wall's (2000; 0: never).
     COMMIT_MS: commit interval (250).
+    SESSION_S: how long the group waits for a worker that has died (6).
+    RECORD: ``flat`` (default); ``envelope``: the same members as the data of a CloudEvent; ``unique``: a number counts once.
     SHELL_KIND: ``faust`` (default), or ``bare``: the same loop without Faust.
     STATE: taken for the others' sake; state lies in the log.
 
@@ -26,29 +29,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.streams.job import FlatJob
+from bench.streams.job import WINDOW_MS, EnvelopeJob, FlatJob, UniqueJob
 from hengliu.compose.adapters import register_transports
 from hengliu.compose.collector import tune_collector
 from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import EventLog, TopicPartition
 from streams.agents import FaustShell, GroupHost
-from streams.kernel.partition import PartitionTopology
+from streams.kernel.partition import PartitionTopology, WindowJob
 from streams.kernel.task import CommitPolicy
 from streams.kernel.windows import WindowSpec
 
 __all__ = ["main"]
 
 
-class _Announced(FlatJob):
-    """Says once that the first slice has been decoded."""
+JOBS = {"flat": FlatJob, "envelope": EnvelopeJob, "unique": UniqueJob}
 
-    started = False
 
-    def rows(self, records: Sequence[Any]) -> list[tuple[str, int, int]]:
-        if not _Announced.started and records:
-            _Announced.started = True
+class _Announced:
+    """A job that says once that its first slice has been decoded."""
+
+    def __init__(self, job: WindowJob) -> None:
+        self.name, self.record, self.window = job.name, job.record, job.window
+        self.ids, self.result = job.ids, job.result
+        self._job = job
+        self._said = False
+
+    def rows(self, records: Sequence[Any]) -> Sequence[tuple[str, int, int]]:
+        if not self._said and records:
+            self._said = True
             print(f"START {time.time():.3f}", flush=True)
-        return super().rows(records)
+        return self._job.rows(records)
 
 
 async def open_log(kafka: str, group: str) -> EventLog:
@@ -83,9 +93,11 @@ async def run() -> None:
     log = await open_log(kafka, group)
     try:
         partitions = (await log.adopt([env["IN"], env["OUT"]]))[0].partitions
-        job = _Announced(WindowSpec(60_000, lateness_ms=int(env.get("LATE", "0")), keep_ms=int(env.get("KEEP", "600000"))))
+        window = WindowSpec(WINDOW_MS, lateness_ms=int(env.get("LATE", "0")), keep_ms=int(env.get("KEEP", "600000")))
+        job = _Announced(JOBS[env.get("RECORD", "flat")](window))
         topology = PartitionTopology(
             log, SystemClock(), job, env["IN"], env["OUT"], partitions,
+            idle_ms=int(env.get("IDLE_MS", "2000")) or None,
             flush_when_silent=env.get("FLUSH") == "1",
             policy=CommitPolicy(interval_ms=int(env.get("COMMIT_MS", "250")), max_records=20_000, max_pending=1_000_000),
         )  # fmt: skip
@@ -100,7 +112,7 @@ async def run() -> None:
         else:
             register_transports()
             broker = "hengliu-local://" if kafka.startswith("local:") else f"hengliu-kafka://{kafka}"
-            shell = FaustShell(topology, {"windows": group}, broker)
+            shell = FaustShell(topology, {"windows": group}, broker, session_s=float(env.get("SESSION_S", "6")))
             await shell.start()
             await stopped.wait()
             await shell.stop()

@@ -11,7 +11,7 @@ import msgspec
 from hengliu.ports.log import Headers, Record
 from streams.kernel.windows import Result, WindowSpec
 
-__all__ = ["PARTITIONS", "WINDOW_MS", "Flat", "FlatJob"]
+__all__ = ["PARTITIONS", "WINDOW_MS", "EnvelopeJob", "Flat", "FlatJob", "UniqueJob"]
 
 PARTITIONS = 8
 WINDOW_MS = 60_000
@@ -29,6 +29,12 @@ class Flat(msgspec.Struct, gc=False):
     ts: Int64
 
 
+class Numbered(Flat, gc=False):
+    """The record with its number."""
+
+    id: Int64
+
+
 _NO_HEADERS = Headers(received=0, type="window.closed")
 
 
@@ -41,7 +47,10 @@ class FlatJob:
     name: ClassVar[str] = "net-by-device"
     record: ClassVar[Any] = Flat
 
-    def rows(self, records: Sequence[Flat]) -> list[tuple[str, int, int]]:
+    def ids(self, records: Sequence[Any]) -> Sequence[int] | None:
+        return None
+
+    def rows(self, records: Sequence[Any]) -> list[tuple[str, int, int]]:
         return [(r.device, r.ts, r.gross - r.tare) for r in records]
 
     def result(self, result: Result) -> Record:
@@ -49,3 +58,29 @@ class FlatJob:
             msgspec.json.encode(result.key), result.start, result.total, result.records, result.minimum, result.maximum,
         )  # fmt: skip
         return Record(result.key.encode(), value, _NO_HEADERS)
+
+
+class Enveloped(msgspec.Struct, gc=False):
+    """The platform's envelope around the record."""
+
+    data: Flat
+
+
+class EnvelopeJob(FlatJob):
+    """The same, of the platform's own events. Their headers are not looked at."""
+
+    name: ClassVar[str] = "net-by-device-enveloped"
+    record: ClassVar[Any] = Enveloped
+
+    def rows(self, records: Sequence[Any]) -> list[tuple[str, int, int]]:
+        return super().rows([r.data for r in records])
+
+
+class UniqueJob(FlatJob):
+    """The same, counting each number once."""
+
+    name: ClassVar[str] = "net-by-device-unique"
+    record: ClassVar[Any] = Numbered
+
+    def ids(self, records: Sequence[Any]) -> Sequence[int] | None:
+        return [r.id for r in records]

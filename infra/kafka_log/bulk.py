@@ -5,6 +5,7 @@ record that ``Column`` puts off. Measured in docs/benchmarks.md.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -17,6 +18,8 @@ from hengliu.ports.log import Column, Headers, LogError, LogUnavailable, Slice, 
 from infra.kafka_log.codec import decode_headers
 
 __all__ = ["BulkReader"]
+
+logger = logging.getLogger(__name__)
 
 WAIT_S = 0.1
 """How long the reader's thread waits for a first record at once; closing waits for it."""
@@ -63,6 +66,8 @@ class BulkReader:
                 "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "fetch.queue.backoff.ms": 5,
                 "check.crcs": False,
+                # What matters comes as an event to ``poll``; the client's own lines would go to standard error.
+                "log_level": 2,
             }
         )
         self._assign()
@@ -125,7 +130,9 @@ class BulkReader:
                 self._positions[tp] = max(self._positions[tp], message.offset())
             elif error.code() in _LOST:
                 raise LogError(f"{tp.topic}/{tp.partition}: a position outside of what the log holds: {error.str()}")
-            elif not error.retriable() and error.code() not in _PASSING:
+            elif error.retriable() or error.code() in _PASSING:
+                logger.warning("Kafka: %s", error.str())
+            else:
                 raise LogUnavailable(f"poll: {error.str()}")
         return records
 

@@ -19,7 +19,8 @@ import msgspec
 from hengliu.events.envelope import derived_id
 from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
-from hengliu.ports.log import EventLog, Headers, Record, Slice, TaskId, TaskState, TopicPartition
+from hengliu.ports.log import EventLog, Headers, LogUnavailable, Record, Slice, TaskId, TaskState, TopicPartition
+from streams.kernel.seen import SeenIds
 from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask
 from streams.kernel.windows import Late, Result, WindowSpec, WindowTable
 
@@ -55,6 +56,10 @@ class WindowJob(Protocol):
 
     def rows(self, records: Sequence[Any]) -> Sequence[tuple[str, int, int]]:
         """(key, event time in ms, value) of each record, in order."""
+        ...
+
+    def ids(self, records: Sequence[Any]) -> Sequence[int] | None:
+        """The number of each record where its source numbers them: a second copy is not counted. None: every record counts."""
         ...
 
     def result(self, result: Result) -> Record:
@@ -97,9 +102,12 @@ class PartitionTask(StreamTask):
         self._idle_ms = idle_ms
         self._flush = flush_when_silent
         self._table = WindowTable(job.window)
+        self._seen = SeenIds()
         self._position = 0
         self._heard = 0
+        """Wall time of the last records (of the start, before there were any), and where the clock stood then."""
         self._heard_clock = 0
+        self._empty_until = 0
         self._list_decoder = msgspec.json.Decoder(list[job.record])  # type: ignore[name-defined]
         self._decoder = msgspec.json.Decoder(job.record)
 
@@ -112,6 +120,11 @@ class PartitionTask(StreamTask):
         """Records that came after their window was let go."""
         return self._table.late
 
+    @property
+    def duplicates(self) -> int:
+        """Second copies of records that were left out."""
+        return self._seen.duplicates
+
     def positions(self) -> dict[TopicPartition, int]:
         return {self._source: self._position}
 
@@ -121,13 +134,18 @@ class PartitionTask(StreamTask):
             if piece.position != self._position:
                 raise ValueError(f"{piece.topic}/{piece.partition}: read from {piece.position}, expected {self._position}")
             late: list[Late] = []
-            self._emit(self._table.fold(self._job.rows(self._decode(piece, outputs)), late), outputs)
+            records = self._decode(piece, outputs)
+            rows = self._job.rows(records)
+            ids = self._job.ids(records)
+            if ids is not None:
+                rows = self._seen.keep_new(rows, ids, self._job.window.pane_ms)
+            self._emit(self._table.fold(rows, late), outputs)
             if late:
                 self._refuse_late(late, piece, outputs)
             self._position = piece.next_position
             count += len(piece)
-        if self._idle_ms is not None:
-            self._listen(bool(pieces), outputs)
+        if pieces or not self._heard:
+            self._heard, self._heard_clock = self._wall.now_ms(), self._table.clock
         return count
 
     def _decode(self, piece: Slice, outputs: Outputs) -> list[Any]:
@@ -166,22 +184,38 @@ class PartitionTask(StreamTask):
         headers = Headers(received=self._wall.now_ms(), type=SIDE_TYPE, upstream=str(self.task), origin=origin)
         outputs.add(self._side, self._source.partition, Record(origin.encode(), msgspec.json.encode(body), headers))
 
-    def _listen(self, heard: bool, outputs: Outputs) -> None:
-        """Notice silence: once nothing came for ``idle_ms``, the clock runs on with the wall from where it stood."""
-        assert self._idle_ms is not None
+    async def rest(self, outputs: Outputs) -> None:
+        """Notice silence: once the log has had nothing for ``idle_ms``, the clock runs on with the wall from where it stood."""
         now = self._wall.now_ms()
-        if heard or not self._heard:
-            self._heard, self._heard_clock = now, self._table.clock
-        elif now - self._heard >= self._idle_ms and self._table.last_close > self._table.clock:
-            clock = self._table.last_close if self._flush else self._heard_clock + now - self._heard
-            self._emit(self._table.advance(clock), outputs)
+        if self._idle_ms is None or now - self._heard < self._idle_ms or self._table.last_close <= self._table.clock:
+            return
+        try:
+            if not await self._read_all():
+                return
+        except LogUnavailable:
+            self._heard = now  # the log is away: nobody knows what is silent
+            return
+        clock = self._table.last_close if self._flush else self._heard_clock + now - self._heard
+        self._emit(self._table.advance(clock), outputs)
+
+    async def _read_all(self) -> bool:
+        """Whether the log holds nothing behind our position but, at most, markers and aborted records."""
+        end = (await self._log.end_positions([self._source]))[self._source]
+        if end > max(self._position, self._empty_until):
+            if len(await self._log.read_range(self._source, self._position, end)):
+                return False
+            self._empty_until = end
+        return True
 
     def checkpoint(self) -> dict[bytes, bytes | None]:
-        return self._table.checkpoint()
+        spec = self._job.window
+        self._seen.forget(self._table.clock - spec.size_ms - spec.lateness_ms - spec.keep_ms - spec.pane_ms)
+        return {**self._table.checkpoint(), **self._seen.checkpoint()}
 
     def restore(self, state: TaskState) -> None:
         self._position = state.positions.get(self._source, 0)
         self._table.restore(state.entries)
+        self._seen.restore(state.entries)
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,9 @@ class StreamTask(ABC):
     def restore(self, state: TaskState) -> None:
         """Take over what the last commit left."""
 
+    async def rest(self, outputs: Outputs) -> None:  # noqa: B027 - most tasks have nothing to do then
+        """Called when a poll brought nothing."""
+
     def stop(self) -> None:
         """Ask the loop to end after the step it is in. What is uncommitted then is discarded and read again."""
         self._stopping = True
@@ -201,6 +204,8 @@ class StreamTask(ABC):
             pieces = await reader.poll(policy.max_records, timeout)
             self._faults("3")
             uncommitted += self.process(pieces, self._outputs)
+            if not pieces:
+                await self.rest(self._outputs)
             self._faults("5")
             if since is None and (uncommitted or self._outputs.count or self.clock - self._forwarded >= policy.clock_ms):
                 since = self._wall.now_ms()

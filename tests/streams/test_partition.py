@@ -25,6 +25,7 @@ class Reading(msgspec.Struct):
     key: str
     at: int
     value: int
+    number: int = 0
 
 
 class Job:
@@ -35,12 +36,15 @@ class Job:
     def rows(self, records: Sequence[Reading]) -> list[tuple[str, int, int]]:
         return [(r.key, r.at, r.value) for r in records]
 
+    def ids(self, records: Sequence[Reading]) -> Sequence[int] | None:
+        return [r.number for r in records] if records and records[0].number else None
+
     def result(self, result: Result) -> Record:
         return Record(result.key.encode(), msgspec.json.encode(result), HEADERS)
 
 
-def reading(key: str, at: int, value: int) -> Record:
-    return Record(key.encode(), msgspec.json.encode(Reading(key, BASE + at, value)), HEADERS)
+def reading(key: str, at: int, value: int, number: int = 0) -> Record:
+    return Record(key.encode(), msgspec.json.encode(Reading(key, BASE + at, value, number)), HEADERS)
 
 
 class Bench:
@@ -163,3 +167,18 @@ async def test_what_comes_after_the_window_is_let_go_is_put_aside_with_its_cause
         await bench.results(0, 1)
     late = [one["late"] for one in await bench.read("side", 0)]
     assert late == [{"key": "a", "time": BASE + 5, "value": 9, "clock": BASE + 3_600 * SECOND}]
+
+
+async def test_a_second_copy_is_counted_once_also_after_a_restart(bench: Bench) -> None:
+    async with bench.running():
+        await bench.send(
+            0, *(reading("a", n % 50, n, number=n) for n in range(1, 200)), reading("a", 60 * SECOND, 1, number=500)
+        )
+        assert await bench.results(0, 1) == [row("a", 0, range(1, 200))]
+    async with bench.running():
+        await bench.send(
+            0, *(reading("a", n % 50, n, number=n) for n in range(150, 210)), reading("a", 120 * SECOND, 1, number=501)
+        )
+        assert await bench.results(0, 3) == [
+            row("a", 0, range(1, 200)), row("a", 0, range(1, 210), revision=1), row("a", 60 * SECOND, [1]),
+        ]  # fmt: skip

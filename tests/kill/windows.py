@@ -1,0 +1,274 @@
+"""Workers under kill -9 on Kafka: windows of event time equal a batch recomputation.
+
+Two workers, then three, then one, ordinary members of one consumer group, run the job of ``bench.streams`` while records are
+still being written; live members are killed at random and started again, and the broker is killed and restarted in between.
+The source topic is plain, compacted (keys of their own, tombstones between), written in transactions of which some abort, or
+both of these.
+At the end every final window stands in the output exactly once, as a plain recomputation has it.
+
+``python -m tests.kill.windows --kills 100`` is the long form; test_windows.py runs a short one a kind of topic.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from bench.streams.job import PARTITIONS, WINDOW_MS
+from infra.services.kafka import KafkaService
+
+KINDS = ("plain", "compacted", "transactional", "both")
+DEVICES = 200
+STEP_MS = 30
+"""Event time from record to record: 2,000 records a window."""
+BASE = 1_795_000_020_000
+PHASES = (2, 3, 1)
+"""How many workers run, one after another."""
+
+
+@dataclass
+class Outcome:
+    """What a proof saw."""
+
+    kills: int = 0
+    broker_restarts: int = 0
+    records: int = 0
+    windows: int = 0
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+Figures = tuple[int, int, int, int]
+
+
+class Source:
+    """Writes the records, in order inside each partition, and keeps the recomputation."""
+
+    def __init__(self, bootstrap: str, topic: str, kind: str, rng: random.Random) -> None:
+        settings: dict[str, str | int] = {"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 5, "log_level": 2}
+        settings |= {"enable.idempotence": "true"}
+        self._compacted = kind in ("compacted", "both")
+        self._transactional = kind in ("transactional", "both")
+        if self._transactional:
+            settings["transactional.id"] = f"source-{topic}"
+        self._producer = confluent_kafka.Producer(settings)
+        self._topic, self._rng = topic, rng
+        if self._transactional:
+            self._producer.init_transactions(30)
+        self.written = 0
+        self._sums: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._clock: dict[int, int] = {}
+
+    def write(self, count: int) -> None:
+        """The next records, as one transaction where the kind says so, and perhaps one before it that aborts."""
+        if self._transactional:
+            if self._rng.random() < 0.3:
+                self._producer.begin_transaction()
+                for _ in range(50):
+                    self._send(self._rng.randrange(PARTITIONS), b"aborted", self._value("wb-000", BASE, 1))
+                self._producer.abort_transaction(30)
+            self._producer.begin_transaction()
+        for _ in range(count):
+            device = self._rng.randrange(DEVICES)
+            name, partition = f"wb-{device:03d}", device % PARTITIONS
+            at, net = BASE + self.written * STEP_MS, self._rng.randrange(10_000, 40_000)
+            key = name.encode()
+            if self._compacted:
+                key = b"%d" % self.written  # every record stays; what is compacted away is tombstones and their dead
+                if self._rng.random() < 0.02:
+                    self._send(partition, b"dead", None)
+            self._send(partition, key, self._value(name, at, net))
+            self._sums[name, at - at % WINDOW_MS].append(net)
+            self._clock[partition] = at
+            self.written += 1
+        if self._transactional:
+            self._producer.commit_transaction(30)
+        else:
+            self._producer.flush(60)
+
+    @staticmethod
+    def _value(device: str, at: int, net: int) -> bytes:
+        return json.dumps({"device": device, "gross": net + 15_000, "tare": 15_000, "ts": at}).encode()
+
+    def _send(self, partition: int, key: bytes, value: bytes | None) -> None:
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key=key, partition=partition)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def final(self) -> dict[tuple[str, int], Figures]:
+        """The windows that the clock of their own partition has closed."""
+        return {
+            (device, start): (sum(v), len(v), min(v), max(v))
+            for (device, start), v in self._sums.items()
+            if start + WINDOW_MS <= self._clock[int(device[3:]) % PARTITIONS]
+        }
+
+
+class Worker:
+    """One ordinary worker as a process of its own."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._environment, self._log = environment, log
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        with self._log.open("ab") as out:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bench.streams.hengliu", env=self._environment, stdout=out, stderr=out
+            )
+
+    async def end(self, number: int) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+            await self.process.wait()
+
+
+async def prove(kind: str, kills: int, seed: int, folder: Path, records: int = 0) -> Outcome:
+    """One kind of source topic, from two workers to three to one."""
+    began = time.monotonic()
+    rng = random.Random(seed)
+    outcome = Outcome()
+    broker = KafkaService(folder / "kafka", port=_port())
+    bootstrap = await broker.start()
+    workers: list[Worker] = []
+    try:
+        await asyncio.to_thread(_topics, bootstrap, kind)
+        source = Source(bootstrap, "in", kind, random.Random(seed + 1))
+        environment = os.environ | {
+            "KAFKA": bootstrap, "IN": "in", "OUT": "out", "GROUP": "proof", "IDLE_MS": "0", "COMMIT_MS": "100",
+        }  # fmt: skip
+        done = asyncio.Event()
+
+        async def feed() -> None:
+            while not done.is_set() or source.written < records:
+                await asyncio.to_thread(source.write, 500)
+                await asyncio.sleep(0.1)
+
+        feeding = asyncio.create_task(feed())
+        for phase, size in enumerate(PHASES):
+            while len(workers) < size:
+                workers.append(Worker(environment, folder / f"worker-{phase}-{len(workers)}.log"))
+                await workers[-1].start()
+            while len(workers) > size:
+                await workers.pop().end(signal.SIGTERM)
+            share = kills * (phase + 1) // len(PHASES)
+            while outcome.kills < share:
+                await asyncio.sleep(rng.uniform(0.5, 3.0))
+                victim = rng.choice(workers)
+                await victim.end(signal.SIGKILL)
+                outcome.kills += 1
+                if rng.random() < 0.5:  # half of them come back only when the others have taken over
+                    await asyncio.sleep(rng.uniform(0.0, 8.0) if size > 1 else 0)
+                await victim.start()
+                print(f"{kind}: kill {outcome.kills}/{kills}, {size} workers, {source.written} records", flush=True)
+            if phase < len(PHASES) - 1:
+                await broker.kill()
+                await asyncio.sleep(rng.uniform(0, 2))
+                await broker.start()
+                outcome.broker_restarts += 1
+        done.set()
+        await feeding
+        outcome.records = source.written
+        await _settled(bootstrap, source.final(), outcome)
+    finally:
+        for worker in workers:
+            await worker.end(signal.SIGKILL)
+        await broker.stop()
+    if outcome.faults:
+        outcome.faults += await asyncio.to_thread(_logs, folder)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+async def _settled(bootstrap: str, wanted: dict[tuple[str, int], Figures], outcome: Outcome, seconds: float = 90) -> None:
+    """Read the output, committed records only, until it has what it must; then compare."""
+    found: Counter[tuple[tuple[str, int], Figures]] = Counter()
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "reader", "isolation.level": "read_committed", "log_level": 2}
+    )
+    consumer.assign([confluent_kafka.TopicPartition("out", p, 0) for p in range(PARTITIONS)])
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline and len(found) < len(wanted):
+            for message in await asyncio.to_thread(consumer.consume, 10_000, 0.5):
+                if message.error() is None:
+                    row = json.loads(message.value() or b"")
+                    found[(row["device"], row["w"]), (row["sum"], row["n"], row["mn"], row["mx"])] += 1
+    finally:
+        await asyncio.to_thread(consumer.close)
+    outcome.windows = len(wanted)
+    have = dict(found.keys())
+    outcome.faults += [f"twice: {row} x{n}" for row, n in found.items() if n > 1][:5]
+    outcome.faults += [f"missing: {at}" for at in wanted if at not in have][:5]
+    outcome.faults += [f"wrong: {at}: {have[at]}, wanted {w}" for at, w in wanted.items() if at in have and have[at] != w][:5]
+    outcome.faults += [f"not final: {at}" for at in have if at not in wanted][:5]
+
+
+def _logs(folder: Path) -> list[str]:
+    return [f"{log.name}: {log.read_text(errors='replace')[-2000:]}" for log in folder.glob("worker-*.log")]
+
+
+def _topics(bootstrap: str, kind: str) -> None:
+    compacted = {
+        "cleanup.policy": "compact",
+        "segment.ms": "2000",
+        "min.cleanable.dirty.ratio": "0.01",
+        "delete.retention.ms": "1",
+    }
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    settings = compacted if kind in ("compacted", "both") else {}
+    topics = [
+        NewTopic("in", PARTITIONS, 1, config=settings),
+        NewTopic("out", PARTITIONS, 1),
+    ]
+    for future in admin.create_topics(topics).values():
+        future.result(30)
+
+
+def _port() -> int:
+    """A port that the broker keeps over its restarts."""
+    import socket
+
+    with contextlib.closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+async def main(kills: int, seed: int, kinds: list[str]) -> int:
+    failed = False
+    for kind in kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = await prove(kind, kills, seed, Path(folder))
+        failed |= bool(outcome.faults)
+        print(
+            f"{kind}: {outcome.kills} kills and {outcome.broker_restarts} broker restarts in {outcome.seconds:.0f} s, "
+            f"{outcome.records} records, {outcome.windows} windows, faults: {outcome.faults or 'none'}",
+            flush=True,
+        )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="for all kinds together")
+    parser.add_argument("--kind", choices=KINDS, nargs="*", default=list(KINDS))
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    raise SystemExit(asyncio.run(main(max(3, given.kills // len(given.kind)), given.seed, given.kind)))
