@@ -56,6 +56,7 @@ async def differences(client: httpx.AsyncClient, balance: Balance, start: int, u
     return [
         *await _flows(client, balance, span),
         *await _tickets(client, balance, span),
+        *await _shipments(client, balance, span),
         *await _stocks(client, balance),
         *await _overloads(client, balance, span),
         *await _consumption(client, balance, span),
@@ -98,6 +99,27 @@ async def _tickets(client: httpx.AsyncClient, balance: Balance, span: Mapping[st
         for r in await items(client, "/v1/tickets", **span)
     }
     return _compare("ticket", mine, theirs)
+
+
+async def _shipments(client: httpx.AsyncClient, balance: Balance, span: Mapping[str, str]) -> list[str]:
+    """Both ends of every load in one row; and of an ordinary city no load and no position is suspected."""
+    mine: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for t in balance.tickets:
+        mine[t.waybill][t.direction] = (t.site, t.net_kg)
+    ends = {waybill: (found.get("out"), found.get("in")) for waybill, found in mine.items()}
+    theirs = {
+        r["shipment"]: (
+            (r["loaded_site"], r["loaded_kg"]) if r["loadings"] else None,
+            (r["unloaded_site"], r["unloaded_kg"]) if r["unloadings"] else None,
+        )
+        for r in await items(client, "/v1/shipments", **span)
+    }
+    suspected = {
+        (r["code"], r["subject"], r["since"]): "raised"
+        for r in await items(client, "/v1/warnings", **span)
+        if r["code"].startswith("shipment-") or r["code"] == "position-contradiction"
+    }
+    return [*_compare("shipment", ends, theirs), *_compare("suspected", {}, suspected)]
 
 
 async def _stocks(client: httpx.AsyncClient, balance: Balance) -> list[str]:
