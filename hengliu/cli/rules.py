@@ -182,6 +182,12 @@ def show(client: RulesClient, name: str, now: datetime, as_json: bool) -> int:
     number = held["version"] if held else rule["version"]
     out.print(f"{name} {rule['title']['zh']} / {rule['title']['en']}", style="bold", markup=False)
     out.print(f"版本 / version {number}   {status.zh} / {status.en}   {rule['citation']}", markup=False, soft_wrap=True)
+    warm_up = f"{rule['warm_up_s'] / 86_400:g}"
+    out.print(
+        f"回测预热 / warm-up of a back-test {warm_up} d   预警 / warnings {', '.join(rule['codes'])}",
+        style="dim",
+        soft_wrap=True,
+    )
     table = Table("参数 parameter", "现值 value", "缺省 default", "单位 unit", "含义 meaning", "取值 takes", "依据 citation")
     for p in rule["parameters"]:
         value = given.get(p["name"], p["default"])
