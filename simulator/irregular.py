@@ -108,6 +108,8 @@ class Irregularities:
     rush_per_day: float = 0
     """For a day a mine sells several times what it usually does; those whose trucks it takes may sell less than half
     (``drained``). Near: less than half on a public holiday."""
+    stop_per_day: float = 0
+    """Near: a works stands still for a whole day, announced; its gate is closed, its scales are not dead."""
     # price-abnormal
     off_price_per_day: float = 0
     """One market quotes a fifth to a third off the others."""
@@ -120,7 +122,7 @@ class Irregularities:
     """Near: a works is closed and its scales are off: nothing passes the gate until it opens again."""
     # series-anomaly
     surge_per_day: float = 0
-    """A meter's load is several times what it should be for some hours."""
+    """For some hours a meter counts two to five times its mean load on top of what the works uses."""
 
     @property
     def any(self) -> bool:
@@ -135,14 +137,14 @@ PROFILES: Mapping[str, Irregularities] = {
         reweigh_every_unloads=25, reset_every_unloads=60,
         ballast_every_trips=150, body_per_day=0.5,
         curves=True, chip_every_weighings=60, step_off_every_weighings=40,
-        unzeroed_per_day=0.8, snow_per_day=1.5,
-        lapsed_scales=2, renewed_scales=3,
+        unzeroed_per_day=1.5, snow_per_day=1.5,
+        lapsed_scales=6, renewed_scales=5,
         theft_every_trips=60, moisture_every_trips=12, relabel_every_trips=90, reload_every_trips=90,
         unsaid_every_trips=60, same_number_every_trips=60,
         parked_every_trips=110, detour_every_trips=30, diverted_every_trips=100,
         elsewhere_every_unloads=80, datum_every_unloads=60,
-        rush_per_day=0.35, off_price_per_day=0.8, market_move_per_day=0.2,
-        unplugged_per_day=0.9, closed_per_day=0.7, surge_per_day=0.9,
+        rush_per_day=0.6, stop_per_day=0.2, off_price_per_day=1.5, market_move_per_day=0.25,
+        unplugged_per_day=0.9, closed_per_day=0.7, surge_per_day=1.5,
     ),
 }  # fmt: skip
 """``none``: nothing of this. ``all``: some of everything, for measuring."""

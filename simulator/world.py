@@ -165,7 +165,7 @@ class _Works:
         self.flush_at = 0
         self.offline_plates: set[str] = set()
         self.next_hold = 0
-        self.closed = False
+        self.closed = self.stopping = self.stopped = False
         self.dark_until = self.dark_count = 0
 
 
@@ -473,6 +473,8 @@ class World:
         percent = works_percent(w.site.kind, t - STEP_MS) * w.rng.randint(88, 112)
         if p is None:
             return 1_000 * percent // 10_000
+        if w.stopped:
+            return 0
         kg = p.kg_per_h * percent * (STEP_MS // MINUTE_MS) // 600_000
         if not p.inputs:
             if w.site.id in self._boost:
@@ -529,7 +531,10 @@ class World:
         # base_per_h is for an hour, per_tonne for 1,000 kg; the remainder is carried, so that nothing is lost in rounding
         hundredths = m.base_per_h * 1_000 * (STEP_MS // MINUTE_MS) * w.rng.randint(95, 105) // 100 + m.per_tonne * kg * 60
         amount, gauge.carry = divmod(gauge.carry + hundredths, 60_000)
-        gauge.accrued += amount * gauge.surge if t < gauge.surge_until else amount
+        gauge.accrued += amount
+        if t < gauge.surge_until:
+            usual_per_h = m.base_per_h + m.per_tonne * (w.site.process.kg_per_h if w.site.process is not None else 0) // 1_000
+            gauge.accrued += (gauge.surge - 1) * usual_per_h * STEP_MS // HOUR_MS
         if t % m.every_ms:
             return
         if m.quirk == "back-flow" and local_hour(t) == 3:
@@ -702,7 +707,7 @@ class World:
             start = works.get(line.start)
             if start is not None:
                 free = start.stock[line.commodity] - start.reserved[line.commodity]
-                if free < target or start.inside > 12:
+                if free < target or start.inside > 12 or start.stopping:
                     continue
                 full = free / start.site.yard[line.commodity][1]
                 score *= 0.05 + 4 * full * full
@@ -710,7 +715,7 @@ class World:
             if end is not None:
                 capacity = end.site.yard[line.commodity][1]
                 room = capacity - end.stock[line.commodity] - end.inbound[line.commodity]
-                if room < target or end.inside > 12:
+                if room < target or end.inside > 12 or end.stopping:
                     continue
                 score *= 0.05 + 4 * (room / capacity) * (room / capacity)
             total += score
@@ -1400,6 +1405,8 @@ class World:
         ):
             for _n in range(self._count(mean)):
                 self._at(t + self._fraud.randrange(20 * HOUR_MS) // HOUR_MS * HOUR_MS, handler, None)
+        if self._count(i.stop_per_day) and (awake := [w for w in self._awake(t) if w.site.process is not None]):
+            self._at(t + 20 * HOUR_MS, self._announce_stop, self._fraud.choice(awake))
         mines = [w for w in self.works.values() if w.site.kind == "mine"]
         if t >= self.start_ms + 3 * DAY_MS and mines and self._count(i.rush_per_day):
             w = self._fraud.choice(mines)
@@ -1423,8 +1430,8 @@ class World:
             if site == rush and days[0] >= 2 * usual:
                 self._fraudulent("rush", "sales-abnormal", site, site, t - DAY_MS, t, sold_kg=days[0], usual_kg=usual)
             elif days[0] * 2 <= usual and (rush or is_holiday(t - 1)):
-                kind = "drained" if rush else "holiday"
-                self._fraudulent(kind, "sales-abnormal", site, site, t - DAY_MS, t, near=not rush,
+                quiet = is_holiday(t - 1)
+                self._fraudulent("holiday" if quiet else "drained", "sales-abnormal", site, site, t - DAY_MS, t, near=quiet,
                                  sold_kg=days[0], usual_kg=usual)  # fmt: skip
         self._boost.clear()
         self._boosted = ""
@@ -1440,11 +1447,11 @@ class World:
         self._fraudulent("new-body", "tare-drift", d.truck.plate, "", t, t + 4 * DAY_MS, near=True, kg=more)
 
     def _calibrate(self, t: int, _: Any) -> None:
-        """Every scale has a certificate; of some it runs out within the first fortnight or so."""
+        """Every scale has a certificate; of some it runs out within the first weeks."""
         scales = [s for w in self.works.values() for s in w.scales]
         odd = self._fraud.sample(scales, min(len(scales), self.irregular.lapsed_scales + self.irregular.renewed_scales))
         for n, scale in enumerate(odd):
-            runs_out = t + self._fraud.randint(40, 300) * HOUR_MS
+            runs_out = t + self._fraud.randint(40, 560) * HOUR_MS
             lapsed = n < self.irregular.lapsed_scales
             renewed = runs_out + (self._fraud.randint(24, 48) if lapsed else -24) * HOUR_MS
             self.registrations.append((t, *calibrated(scale.device, t, runs_out)))
@@ -1552,6 +1559,22 @@ class World:
         w.closed = False
         if not w.hold:
             self._let_in(t, w)
+
+    def _announce_stop(self, t: int, w: _Works) -> None:
+        """In the evening nobody sets out for it any more; from before midnight on, for a whole day, it stands still."""
+        w.stopping = True
+        self._at(t + 3 * HOUR_MS, self._stop_works, w)
+
+    def _stop_works(self, t: int, w: _Works) -> None:
+        w.closed = w.stopped = True
+        end = day_start(t) + 2 * DAY_MS + 20 * MINUTE_MS
+        names = (*(g.meter.device.id for g in w.gauges), *(g.meter.device.source for g in w.gauges))
+        self._fraudulent("stop", "sales-abnormal", w.site.id, w.site.id, t, end, *names, near=True)
+        self._at(end, self._start_works, w)
+
+    def _start_works(self, t: int, w: _Works) -> None:
+        w.stopping = w.stopped = False
+        self._reopen(t, w)
 
     def _surge(self, t: int, _: Any) -> None:
         gauges = [g for w in self.works.values() for g in w.gauges if not g.meter.quirk and g.surge_until < t]
