@@ -14,9 +14,11 @@ All weighings of a vehicle at one site within a day are one visit, with one warn
 cleared when fixes that came later fit every weighing that it was raised for.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -231,6 +233,8 @@ class Positions:
             if found is None:
                 continue
             policy, version = found
+            if around is not None and abs(one.time - around) > policy.window_s * 1000:
+                continue
             verdict, fixes = _verdict(policy, known.fixes, one, at)
             if verdict == one.far or verdict is None:
                 continue
@@ -252,21 +256,31 @@ class Positions:
         return msgspec.structs.replace(known, seen=tuple(seen), visits=kept), told
 
 
+_time: Final = attrgetter("time")
+
+
 def _located(known: Whereabouts, batch: Batch, row: int, event: Event[_Located], time: int) -> Whereabouts | None:
     """With one more fix; None where one of its two minutes is there already, or it is older than all that may be kept."""
-    if any(f.time // _SLOT_MS == time // _SLOT_MS for f in known.fixes):
+    at = bisect_right(known.fixes, time, key=_time)
+    if any(f.time // _SLOT_MS == time // _SLOT_MS for f in known.fixes[max(0, at - 1) : at + 1]):
         return None
+    if len(known.fixes) == _KEEP_FIXES:
+        if at == 0:
+            return None
+        fixes, at = known.fixes[1:], at - 1
+    else:
+        fixes = known.fixes
     place = place_at(event.data.latitude, event.data.longitude)
     fix = Fix(time, place.latitude_e7, place.longitude_e7, batch.origins[row], batch.known_at(row))
-    fixes = sorted((*known.fixes, fix), key=lambda f: f.time)[-_KEEP_FIXES:]
-    return msgspec.structs.replace(known, fixes=tuple(fixes)) if fix in fixes else None
+    return msgspec.structs.replace(known, fixes=(*fixes[:at], fix, *fixes[at:]))
 
 
 def _verdict(policy: PositionPolicy, fixes: tuple[Fix, ...], one: Seen, at: int) -> tuple[bool | None, tuple[Fix, ...]]:
     """Whether the fixes on either side contradict a weighing (None: nobody can say, yet), and those fixes, the nearer first."""
     window = policy.window_s * 1000
-    before = max((f for f in fixes if one.time - window <= f.time <= one.time), key=lambda f: f.time, default=None)
-    after = min((f for f in fixes if one.time < f.time <= one.time + window), key=lambda f: f.time, default=None)
+    cut = bisect_right(fixes, one.time, key=_time)
+    before = fixes[cut - 1] if cut and one.time - fixes[cut - 1].time <= window else None
+    after = fixes[cut] if cut < len(fixes) and fixes[cut].time - one.time <= window else None
     beside = tuple(sorted((f for f in (before, after) if f is not None), key=lambda f: (abs(f.time - one.time), f.time)))
     if any(not _too_far(policy, f, one) for f in beside):
         return False, beside
