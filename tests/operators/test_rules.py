@@ -37,7 +37,7 @@ def test_the_document_names_every_operator_group_and_parameter() -> None:
     text = Path(__file__).parents[2].joinpath("docs", "operators.md").read_text(encoding="utf-8")
     names = {o.name for g in GROUPS for o in g.operators} | {g.name for g in GROUPS} | {t for g in GROUPS for t in g.inputs}
     names |= {t for g in GROUPS for o in g.operators for t in o.emits if not t.startswith("warning.")}
-    judged = [d for d in RULES if d.rule in ("tickets", "sales-volume", "price", *SCALE_RULES)]
+    judged = [d for d in RULES if d.rule in ("tickets", "sales-volume", "price", "shipment", "position", *SCALE_RULES)]
     names |= {d.rule for d in judged}
     names |= {*SEVERITY, *(code for code, _ in BELT_CODES.values())}
     assert {name for name in names if name not in text} == set()
