@@ -8,9 +8,7 @@ has an error, a belt scale has an error, so book stock and yard drift apart unti
 """
 
 import heapq
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from simulator.almanac import (
@@ -24,10 +22,11 @@ from simulator.almanac import (
     local_hour,
     works_percent,
 )
-from simulator.city import SCALE_STEP_KG, Belt, City, Device, Line, Meter, Rates, Site, Truck, calibrated, vehicle
-from simulator.irregular import CONFUSED, MARKETS, Planted, as_text
+from simulator.city import SCALE_STEP_KG, City, Device, Line, Rates, Site
+from simulator.fraud import Fraud
+from simulator.irregular import Planted, as_text
 from simulator.ledger import Consumption, Ledger, Overload, StockMove, Supply, Ticket, TimeOut
-from simulator.plates import PlateMaker
+from simulator.parts import Dev, Driver, Every, Gauge, Handler, Scale, Trip, Works
 from simulator.roads import degrees_text
 from simulator.wire import Sent, envelope, event, fast_iso
 
@@ -45,8 +44,6 @@ truck's visits to one site are further apart, so its crossings can be paired in 
 PRICES_FEN = {"raw": 52_000, "cleaned": 118_000, "middlings": 26_000, "slime": 18_000, "coke": 165_000, "anthracite": 93_000}
 """Opening prices, fen per tonne. Assumption: only their size is realistic."""
 HEAT_KCAL = {"raw": 5_000, "cleaned": 6_300, "middlings": 2_000, "slime": 2_400}
-
-Handler = Callable[[int, Any], None]
 
 
 class Stay(NamedTuple):
@@ -73,174 +70,7 @@ class Truth:
     on_trucks: dict[str, int]
 
 
-class _Dev:
-    """A device at work."""
-
-    __slots__ = ("bias_ppm", "device", "free_at", "heads", "lane", "last", "offset_ms", "on_backup", "seq",
-                 "silent_from", "silent_until", "site", "spell", "started", "zero_kg")  # fmt: skip
-
-    def __init__(self, device: Device, lane: int, site: "_Works | None", started: int, bias_ppm: int) -> None:
-        self.device = device
-        self.lane = lane
-        self.site = site
-        self.started = started
-        self.bias_ppm = bias_ppm
-        self.seq = 0
-        self.heads: dict[str, tuple[str, str]] = {}
-        self.offset_ms = 0
-        self.free_at = 0
-        self.on_backup: Supply | None = None
-        self.silent_from = self.silent_until = 0
-        self.last: tuple[str, str, int, dict[str, Any], int] | None = None
-        self.zero_kg = 0
-        self.spell: Planted | None = None
-
-
-class _Gauge:
-    """A meter at work; integers in units of its decimals."""
-
-    __slots__ = (
-        "accrued",
-        "carry",
-        "dev",
-        "gap_from",
-        "gap_until",
-        "meter",
-        "note",
-        "prev_time",
-        "prev_value",
-        "register",
-        "surge",
-        "surge_until",
-        "swap_at",
-    )
-
-    def __init__(self, meter: Meter, dev: _Dev) -> None:
-        self.meter = meter
-        self.dev = dev
-        self.accrued = 0
-        self.carry = 0
-        self.register = self.prev_value = meter.start
-        self.prev_time = 0
-        self.gap_from = self.gap_until = 1 << 60
-        self.swap_at = 1 << 60
-        self.surge, self.surge_until = 1, 0
-        self.note = ""
-
-
-class _Scale:
-    """A belt scale at work."""
-
-    __slots__ = ("belt", "carried", "carry", "dev", "shown")
-
-    def __init__(self, belt: Belt, dev: _Dev) -> None:
-        self.belt = belt
-        self.dev = dev
-        self.carried = 0
-        self.carry = 0
-        self.shown = belt.start_kg
-
-
-class _Works:
-    """A site at work."""
-
-    def __init__(self, site: Site, lane: int, rng: random.Random) -> None:
-        self.site = site
-        self.lane = lane
-        self.rng = rng
-        self.stock = {c: opening for c, (opening, _) in site.yard.items()}
-        self.reserved = dict.fromkeys(site.yard, 0)
-        self.inbound = dict.fromkeys(site.yard, 0)
-        self.carry = dict.fromkeys(site.yard, 0)
-        self.scales: list[_Dev] = []
-        self.cameras: list[_Dev] = []
-        self.belts: list[_Scale] = []
-        self.gauges: list[_Gauge] = []
-        self.surveyor: _Dev | None = None
-        self.loaders = [0] * site.loaders
-        self.inside = 0
-        self.hold = False
-        self.counting = False
-        self.waiting: list[tuple[Handler, Any]] = []
-        self.flush_at = 0
-        self.offline_plates: set[str] = set()
-        self.next_hold = 0
-        self.closed = self.stopping = self.stopped = False
-        self.dark_until = self.dark_count = 0
-
-
-class _Trip:
-    """What is irregular about a truck's present trip.
-
-    ``kind`` is empty while nothing is; a trip has one irregularity at most. ``plate`` and ``commodity`` are what is shown in
-    place of the true ones, ``seen`` what a camera reads in place of the plate.
-    """
-
-    __slots__ = ("commodity", "delay_ms", "diverted", "kind", "planted", "plate", "seen")
-
-    def __init__(self) -> None:
-        self.kind = self.plate = self.seen = self.commodity = self.diverted = ""
-        self.delay_ms = 0
-        self.planted: Planted | None = None
-
-
-class _Driver:
-    """A truck at work."""
-
-    __slots__ = ("ballast", "ballast_kg", "burn_kg", "commodity", "dev", "fuel_kg", "left", "left_at", "line", "load",
-                 "overload", "place", "repeat", "rng", "since", "tare_at", "tare_shown", "tares", "target", "trip", "truck",
-                 "waybill", "work")  # fmt: skip
-
-    def __init__(self, truck: Truck, dev: _Dev, rng: random.Random) -> None:
-        self.truck = truck
-        self.dev = dev
-        self.rng = rng
-        self.place = truck.home
-        self.line: Line | None = None
-        self.commodity = ""
-        self.load = 0
-        self.target = 0
-        self.overload = False
-        self.repeat = False
-        self.fuel_kg = 0
-        self.burn_kg = 0
-        self.tare_shown = self.tare_at = 0
-        self.waybill = ""
-        self.since = 0
-        self.work: dict[int, bool] = {}
-        self.left = ""
-        self.left_at = 0
-        self.trip = _Trip()
-        self.tares = 0
-        self.ballast: Planted | None = None
-        self.ballast_kg = 0
-
-    @property
-    def empty_kg(self) -> int:
-        return self.truck.tare_kg + self.fuel_kg
-
-
-class _Every:
-    """Counts down to the next irregularity of a kind that comes every so many times."""
-
-    __slots__ = ("left", "mean", "rng")
-
-    def __init__(self, mean: int, rng: random.Random) -> None:
-        self.mean = mean
-        self.rng = rng
-        self.left = rng.randint(max(1, mean // 4), max(1, mean)) if mean else -1
-
-    def now(self) -> bool:
-        if self.left < 0:
-            return False
-        self.left -= 1
-        if self.left > 0:
-            return False
-        self.left = self.rng.randint(max(1, self.mean // 2), self.mean * 3 // 2)
-        return True
-
-
-class World:
+class World(Fraud):
     """One run of a city.
 
     Args:
@@ -254,7 +84,7 @@ class World:
     def __init__(
         self, city: City, start_ms: int, *, rates: Rates | None = None, encode: bool = True, trace: bool = False
     ) -> None:
-        self.city = city
+        super().__init__(city)
         self.start_ms = start_ms // GRID_MS * GRID_MS
         self.rates = city.size.rates if rates is None else rates
         self.encode = encode
@@ -266,24 +96,11 @@ class World:
         self._out: list[Sent] = []
         self._advanced = self.start_ms - 1
         self._odd = city.rng("odd")
-        self._overload = _Every(self.rates.overload_every_loads, city.rng("overload"))
-        self._repeat = _Every(self.rates.repeat_every_visits, city.rng("repeat"))
-        self._missing = _Every(self.rates.missing_tare_every_visits, city.rng("missing"))
-        self._duplicate = _Every(self.rates.duplicate_every_events, city.rng("duplicate"))
-        self._breakdown = _Every(self.rates.breakdown_every_trips, city.rng("breakdown"))
-        self.irregular = city.irregularities
-        self._fraud = city.rng("irregular")
-        self._often = {
-            name: _Every(every, city.rng("irregular", name))
-            for name in self.irregular.__dataclass_fields__
-            if isinstance(every := getattr(self.irregular, name), int) and every and "_every_" in name
-        }
-        self._phantoms = PlateMaker(city.rng("irregular", "plates"), {t.plate for t in city.trucks})
-        self._boost: dict[str, int] = {}
-        self._boosted = ""
-        self._numbered = ("", "", "")
-        self.registrations: list[tuple[int, str, dict[str, Any]]] = []
-        """(since, event type, data) of what people register while the city runs; whoever measures hands it on."""
+        self._overload = Every(self.rates.overload_every_loads, city.rng("overload"))
+        self._repeat = Every(self.rates.repeat_every_visits, city.rng("repeat"))
+        self._missing = Every(self.rates.missing_tare_every_visits, city.rng("missing"))
+        self._duplicate = Every(self.rates.duplicate_every_events, city.rng("duplicate"))
+        self._breakdown = Every(self.rates.breakdown_every_trips, city.rng("breakdown"))
         self._loads = 0
         self._prices = dict(PRICES_FEN)
         self.mined: dict[str, int] = {}
@@ -299,23 +116,23 @@ class World:
                 self.opening[commodity] = self.opening.get(commodity, 0) + kg
         self._market = self._device(city.market, 0, None)
         self.drivers = [
-            _Driver(t, self._device(t.gps, len(self.works) + n, None), city.rng("truck", t.plate))
+            Driver(t, self._device(t.gps, len(self.works) + n, None), city.rng("truck", t.plate))
             for n, t in enumerate(city.trucks)
         ]
         self._begin()
 
     # ---- set-up
 
-    def _device(self, device: Device, lane: int, works: _Works | None) -> _Dev:
+    def _device(self, device: Device, lane: int, works: Works | None) -> Dev:
         rng = self.city.rng("device", device.id)
-        return _Dev(device, lane, works, self.start_ms - rng.randrange(90 * DAY_MS), rng.randint(-300, 300))
+        return Dev(device, lane, works, self.start_ms - rng.randrange(90 * DAY_MS), rng.randint(-300, 300))
 
-    def _works(self, lane: int, site: Site) -> _Works:
-        w = _Works(site, lane, self.city.rng("works", site.id))
+    def _works(self, lane: int, site: Site) -> Works:
+        w = Works(site, lane, self.city.rng("works", site.id))
         w.scales = [self._device(d, lane, w) for d in site.scales]
         w.cameras = [self._device(d, lane, w) for d in site.cameras]
-        w.belts = [_Scale(b, self._device(b.device, lane, w)) for b in site.belts]
-        w.gauges = [_Gauge(m, self._device(m.device, lane, w)) for m in site.meters]
+        w.belts = [Scale(b, self._device(b.device, lane, w)) for b in site.belts]
+        w.gauges = [Gauge(m, self._device(m.device, lane, w)) for m in site.meters]
         w.surveyor = self._device(site.surveyor, lane, w)
         return w
 
@@ -349,7 +166,7 @@ class World:
             self._at(day_start(t) + DAY_MS, self._odd_day, None)
             self._at(t, self._calibrate, None)
 
-    def _hold_after(self, t: int, w: _Works) -> int:
+    def _hold_after(self, t: int, w: Works) -> int:
         """05:30 local of the site's weekday, after ``t``."""
         day = day_start(t)
         while local_date(day).weekday() != w.site.survey_weekday or day + 330 * MINUTE_MS <= t:
@@ -391,7 +208,7 @@ class World:
 
     # ---- speaking
 
-    def _emit(self, dev: _Dev, t: int, type_: str, data: dict[str, Any]) -> int:
+    def _emit(self, dev: Dev, t: int, type_: str, data: dict[str, Any]) -> int:
         """Let a device send a reading taken at ``t``. Returns when it leaves."""
         at = t + dev.device.latency_ms
         if dev.site is not None and at < dev.site.flush_at:
@@ -415,39 +232,15 @@ class World:
         return at
 
     def _plant(
-        self, kind: str, subject: str, dev: _Dev | None, start: int, end: int, finding: str, **parameters: object
+        self, kind: str, subject: str, dev: Dev | None, start: int, end: int, finding: str, **parameters: object
     ) -> None:
         site = dev.site.site.id if dev is not None and dev.site is not None else ""
         self.ledger.planted.append(Planted(kind, subject, site, start, end, finding, as_text(parameters)))
 
-    def _fraudulent(
-        self,
-        kind: str,
-        code: str,
-        subject: str,
-        site: str,
-        start: int,
-        end: int,
-        *aliases: str,
-        near: bool = False,
-        **facts: object,
-    ) -> Planted:
-        """Write down an irregularity that calls for ``code`` (``near``: an honest double that must not call for it)."""
-        finding = f"no {code} warning" if near else f"{code} warning"
-        planted = Planted(
-            kind, subject, site, start, end, finding, as_text(facts), "" if near else code, code if near else "", aliases
-        )
-        self.ledger.planted.append(planted)
-        return planted
-
-    def _now(self, name: str) -> bool:
-        every = self._often.get(name)
-        return every is not None and every.now()
-
-    def _report(self, dev: _Dev, t: int, kind: str, state: str) -> int:
+    def _report(self, dev: Dev, t: int, kind: str, state: str) -> int:
         return self._emit(dev, t, "device.reported", {"kind": kind, "state": state, "uptime_s": (t - dev.started) // 1000})
 
-    def _beat(self, t: int, dev: _Dev) -> None:
+    def _beat(self, t: int, dev: Dev) -> None:
         if not dev.silent_from <= t < dev.silent_until:
             self._report(dev, t, "heartbeat", "ok")
         self._at(t + dev.device.heartbeat_s * 1000, self._beat, dev)
@@ -467,7 +260,7 @@ class World:
                 self._at(t + MINUTE_MS, self._count_stock, w)
         self._at(t + STEP_MS, self._step, None)
 
-    def _process(self, t: int, w: _Works) -> int:
+    def _process(self, t: int, w: Works) -> int:
         """Run the works for the five minutes up to ``t``. Returns what it processed, kg (a trader: a nominal amount)."""
         p = w.site.process
         percent = works_percent(w.site.kind, t - STEP_MS) * w.rng.randint(88, 112)
@@ -513,7 +306,7 @@ class World:
             self.produced[commodity] = self.produced.get(commodity, 0) + amount
         return taken
 
-    def _read_belt(self, t: int, w: _Works, scale: _Scale, *, first: bool = False) -> None:
+    def _read_belt(self, t: int, w: Works, scale: Scale, *, first: bool = False) -> None:
         """The totaliser shows what was carried, and its error; the book moves by what it shows."""
         shown, scale.carry = divmod(scale.carry + scale.carried * (1_000_000 + scale.belt.error_ppm), 1_000_000)
         scale.carried = 0
@@ -526,7 +319,7 @@ class World:
             sign = 1 if scale.belt.role == "produced" else -1
             self.ledger.moves.append(StockMove(w.site.id, scale.belt.commodity, scale.belt.role, sign * shown, t, at))
 
-    def _turn(self, t: int, w: _Works, gauge: _Gauge, kg: int) -> None:
+    def _turn(self, t: int, w: Works, gauge: Gauge, kg: int) -> None:
         m = gauge.meter
         # base_per_h is for an hour, per_tonne for 1,000 kg; the remainder is carried, so that nothing is lost in rounding
         hundredths = m.base_per_h * 1_000 * (STEP_MS // MINUTE_MS) * w.rng.randint(95, 105) // 100 + m.per_tonne * kg * 60
@@ -586,7 +379,7 @@ class World:
         if t >= gauge.swap_at:
             self._swap(t, w, gauge)
 
-    def _swap(self, t: int, w: _Works, gauge: _Gauge) -> None:
+    def _swap(self, t: int, w: Works, gauge: Gauge) -> None:
         """The old meter was read at ``t`` and taken out; the new one shows zero a minute later, behind the same terminal."""
         gauge.swap_at = t + w.rng.randint(6 * DAY_MS, 12 * DAY_MS)
         installed = t + MINUTE_MS
@@ -597,11 +390,11 @@ class World:
         gauge.prev_time, gauge.note = installed, "swapped"
 
     @staticmethod
-    def _shown(gauge: _Gauge) -> int:
+    def _shown(gauge: Gauge) -> int:
         m = gauge.meter
         return gauge.register if m.digits is None else gauge.register % 10 ** (m.digits + m.decimals)
 
-    def _emit_register(self, t: int, gauge: _Gauge, shown: int) -> int:
+    def _emit_register(self, t: int, gauge: Gauge, shown: int) -> int:
         m = gauge.meter
         data = {
             "meter": m.device.id,
@@ -614,26 +407,26 @@ class World:
 
     # ---- stock surveys
 
-    def _close_gate(self, _: int, w: _Works) -> None:
+    def _close_gate(self, _: int, w: Works) -> None:
         """The gate closes for the survey; it is taken once the last truck inside has been weighed out."""
         w.hold = True
 
-    def _count_stock(self, t: int, w: _Works) -> None:
+    def _count_stock(self, t: int, w: Works) -> None:
         self._survey(t, w, ("laser", "drone", "manual")[w.lane % 3])
         w.next_hold = self._hold_after(t + DAY_MS, w)
         self._at(w.next_hold, self._close_gate, w)
         self._at(t + MINUTE_MS, self._open_gate, w)
 
-    def _open_gate(self, t: int, w: _Works) -> None:
+    def _open_gate(self, t: int, w: Works) -> None:
         w.hold = w.counting = False
         self._let_in(t, w)
 
-    def _let_in(self, t: int, w: _Works) -> None:
+    def _let_in(self, t: int, w: Works) -> None:
         waiting, w.waiting = w.waiting, []
         for n, (handler, subject) in enumerate(waiting):
             self._at(t + n * 20_000, handler, subject)
 
-    def _survey(self, t: int, w: _Works, method: str) -> None:
+    def _survey(self, t: int, w: Works, method: str) -> None:
         assert w.surveyor is not None
         for commodity, kg in w.stock.items():
             data = {"site": w.site.id, "commodity": commodity, "mass_kg": kg, "method": method}
@@ -655,12 +448,12 @@ class World:
 
     # ---- trucks
 
-    def _moved(self, d: _Driver, t: int, place: str) -> None:
+    def _moved(self, d: Driver, t: int, place: str) -> None:
         if self.stays is not None and t > d.since:
             self.stays.append(Stay(d.truck.plate, d.since, t, place))
         d.since = t
 
-    def _on_duty(self, t: int, d: _Driver) -> bool:
+    def _on_duty(self, t: int, d: Driver) -> bool:
         first, last = WORK_HOURS[d.truck.shift]
         hour = local_hour(t)
         if not (first <= hour < last if first < last else hour >= first or hour < last):
@@ -672,7 +465,7 @@ class World:
             return d.work[day]
         return True
 
-    def _dispatch(self, t: int, d: _Driver) -> None:
+    def _dispatch(self, t: int, d: Driver) -> None:
         """An empty truck looks for its next load."""
         self._moved(d, t, d.place)
         if not self._on_duty(t, d):
@@ -680,7 +473,7 @@ class World:
             return
         d.fuel_kg = d.rng.randint(-180, 180)
         d.overload = d.repeat = False
-        d.trip = _Trip()
+        d.trip = Trip()
         if self.irregular.any:
             self._load_ballast(t, d)
         d.target = d.truck.limit_kg - d.empty_kg - d.rng.randint(150, 1_800)
@@ -698,7 +491,7 @@ class World:
             w.inbound[line.commodity] += d.target
         self._drive(t, d, line.start, self._arrive_to_load)
 
-    def _choose(self, d: _Driver) -> Line | None:
+    def _choose(self, d: Driver) -> Line | None:
         """Draw a delivery: near, from a full yard, to an empty one. None: nothing to carry or nowhere to put it."""
         best, total = None, 0.0
         works, draw, target, boost = self.works, d.rng.random, d.target + 10_000, self._boost
@@ -723,7 +516,7 @@ class World:
                 best = line
         return best
 
-    def _drive(self, t: int, d: _Driver, to: str, arrive: Handler) -> None:
+    def _drive(self, t: int, d: Driver, to: str, arrive: Handler) -> None:
         way = self.city.roads.way(d.place, to)
         self._moved(d, t, d.place)
         if d.place == to:
@@ -760,7 +553,7 @@ class World:
         d.place = to
         self._at(end, arrive, d)
 
-    def _capture(self, t: int, w: _Works, d: _Driver, direction: str) -> None:
+    def _capture(self, t: int, w: Works, d: Driver, direction: str) -> None:
         camera = w.cameras[0 if direction == "in" else -1]
         plate, confidence = d.trip.seen or d.trip.plate or d.truck.plate, 90 + d.rng.randrange(10)
         if d.trip.kind == "cloned" and d.trip.planted is not None:
@@ -771,7 +564,7 @@ class World:
             self._emit(camera, t, "plate.captured", {"plate": plate, "lane": f"{direction}-1", "direction": direction,
                                                      "confidence_percent": confidence})  # fmt: skip
 
-    def _enter(self, t: int, w: _Works, d: _Driver, handler: Handler, crossing: Handler) -> bool:
+    def _enter(self, t: int, w: Works, d: Driver, handler: Handler, crossing: Handler) -> bool:
         """Through the gate and into the queue of a scale; False: the gate is closed to this truck for now, and it waits.
 
         A truck that was here less than ``ROUND_MS`` ago waits: its visits must be told apart however they are received (and an
@@ -795,19 +588,19 @@ class World:
         self._queue_scale(t + d.rng.randint(30_000, 90_000), w, d, crossing)
         return True
 
-    def _queue_scale(self, t: int, w: _Works, d: _Driver, crossing: Handler) -> None:
+    def _queue_scale(self, t: int, w: Works, d: Driver, crossing: Handler) -> None:
         scale = min(w.scales, key=lambda s: s.free_at)
         done = max(t, scale.free_at) + d.rng.randint(45_000, 95_000)
         scale.free_at = done
         self._at(done, crossing, (d, scale))
 
-    def _use_loader(self, t: int, w: _Works, d: _Driver, minutes: tuple[int, int], done: Handler) -> None:
+    def _use_loader(self, t: int, w: Works, d: Driver, minutes: tuple[int, int], done: Handler) -> None:
         n = min(range(len(w.loaders)), key=w.loaders.__getitem__)
         end = max(t + 60_000, w.loaders[n]) + d.rng.randint(minutes[0] * MINUTE_MS, minutes[1] * MINUTE_MS)
         w.loaders[n] = end
         self._at(end, done, d)
 
-    def _weigh(self, t: int, scale: _Dev, d: _Driver) -> tuple[int, int]:
+    def _weigh(self, t: int, scale: Dev, d: Driver) -> tuple[int, int]:
         """What the scale shows, and when the reading leaves. The scale has an error in proportion and rounds to its step."""
         true = d.empty_kg + (d.load or d.ballast_kg)
         shown = (
@@ -838,7 +631,7 @@ class World:
         return place if w is None else w.site.division
 
     def _ticket(
-        self, w: _Works, d: _Driver, direction: str, gross: tuple[int, int], tare: tuple[int, int | None], known_at: int
+        self, w: Works, d: Driver, direction: str, gross: tuple[int, int], tare: tuple[int, int | None], known_at: int
     ) -> None:
         """Two crossings make a ticket; one whose gross is above the limit is expected to raise one overload warning."""
         if gross[0] > d.truck.limit_kg:
@@ -868,7 +661,7 @@ class World:
 
     # loading: tare, then gross
 
-    def _arrive_to_load(self, t: int, d: _Driver) -> None:
+    def _arrive_to_load(self, t: int, d: Driver) -> None:
         assert d.line is not None
         w = self.works.get(d.line.start)
         if w is None:
@@ -876,13 +669,13 @@ class World:
         else:
             self._enter(t, w, d, self._arrive_to_load, self._tare_before_loading)
 
-    def _loaded_outside(self, t: int, d: _Driver) -> None:
+    def _loaded_outside(self, t: int, d: Driver) -> None:
         assert d.line is not None
         d.load = d.target
         self.imported[d.commodity] = self.imported.get(d.commodity, 0) + d.load
         self._leave_laden(t, d)
 
-    def _tare_before_loading(self, t: int, who: tuple[_Driver, _Dev]) -> None:
+    def _tare_before_loading(self, t: int, who: tuple[Driver, Dev]) -> None:
         d, scale = who
         assert d.line is not None
         w = self.works[d.line.start]
@@ -890,7 +683,7 @@ class World:
         d.tare_at = t
         self._use_loader(t, w, d, (7, 14), self._load)
 
-    def _load(self, t: int, d: _Driver) -> None:
+    def _load(self, t: int, d: Driver) -> None:
         assert d.line is not None
         w = self.works[d.line.start]
         w.reserved[d.commodity] -= d.target
@@ -903,7 +696,7 @@ class World:
             self._same_number(t, w, d)
         self._queue_scale(t + 60_000, w, d, self._gross_after_loading)
 
-    def _gross_after_loading(self, t: int, who: tuple[_Driver, _Dev]) -> None:
+    def _gross_after_loading(self, t: int, who: tuple[Driver, Dev]) -> None:
         d, scale = who
         assert d.line is not None
         w = self.works[d.line.start]
@@ -916,7 +709,7 @@ class World:
         w.inside -= 1
         self._at(t + 90_000, self._leave_laden, d)
 
-    def _leave_laden(self, t: int, d: _Driver) -> None:
+    def _leave_laden(self, t: int, d: Driver) -> None:
         assert d.line is not None
         w = self.works.get(d.line.start)
         if w is None:
@@ -935,7 +728,7 @@ class World:
 
     # unloading: gross, then tare
 
-    def _arrive_laden(self, t: int, d: _Driver) -> None:
+    def _arrive_laden(self, t: int, d: Driver) -> None:
         assert d.line is not None
         w = self.works.get(d.line.end)
         if w is None:
@@ -943,12 +736,12 @@ class World:
         else:
             self._enter(t, w, d, self._arrive_laden, self._gross_before_unloading)
 
-    def _unloaded_outside(self, t: int, d: _Driver) -> None:
+    def _unloaded_outside(self, t: int, d: Driver) -> None:
         self.exported[d.commodity] = self.exported.get(d.commodity, 0) + d.load
         d.load = 0
         self._dispatch(t, d)
 
-    def _gross_before_unloading(self, t: int, who: tuple[_Driver, _Dev]) -> None:
+    def _gross_before_unloading(self, t: int, who: tuple[Driver, Dev]) -> None:
         d, scale = who
         assert d.line is not None
         w = self.works[d.line.end]
@@ -980,25 +773,25 @@ class World:
         self._use_loader(free, w, d, (5, 11), self._unload)
 
     @staticmethod
-    def _may_stay_heavy(t: int, w: _Works, d: _Driver) -> bool:
+    def _may_stay_heavy(t: int, w: Works, d: Driver) -> bool:
         """Whether a missing tare has one clear consequence here. Not where coal both comes and goes (at a trader, a lone laden
         crossing does not say which way), not together with another irregularity, and not shortly before a survey, which would
         find the coal before the ticket is made."""
         one_way = w.site.kind in ("washing", "coking", "power", "chemical")
         return one_way and w.next_hold - t > 26 * HOUR_MS and not d.overload and not d.repeat and not d.trip.kind
 
-    def _put_down(self, w: _Works, d: _Driver) -> None:
+    def _put_down(self, w: Works, d: Driver) -> None:
         w.inbound[d.commodity] -= d.target
         w.stock[d.commodity] += d.load
         d.load = 0
 
-    def _unload(self, t: int, d: _Driver) -> None:
+    def _unload(self, t: int, d: Driver) -> None:
         assert d.line is not None
         w = self.works[d.line.end]
         self._put_down(w, d)
         self._queue_scale(t + 60_000, w, d, self._tare_after_unloading)
 
-    def _tare_after_unloading(self, t: int, who: tuple[_Driver, _Dev]) -> None:
+    def _tare_after_unloading(self, t: int, who: tuple[Driver, Dev]) -> None:
         d, scale = who
         assert d.line is not None
         w = self.works[d.line.end]
@@ -1010,12 +803,12 @@ class World:
         w.inside -= 1
         self._at(t + 90_000, self._leave_empty, (d, w))
 
-    def _leave_empty(self, t: int, who: tuple[_Driver, _Works]) -> None:
+    def _leave_empty(self, t: int, who: tuple[Driver, Works]) -> None:
         d, w = who
         self._capture(t, w, d, "out")
         self._dispatch(t, d)
 
-    def _never_weighed_empty(self, t: int, w: _Works, d: _Driver, scale: _Dev, at: int) -> None:
+    def _never_weighed_empty(self, t: int, w: Works, d: Driver, scale: Dev, at: int) -> None:
         """The truck breaks down while it unloads and is towed away, past the scale; back at work after 26 h or more, so that no
         later crossing at this site falls into the 24 h of this one."""
         due = t + Ledger.TIME_OUT_MS
@@ -1049,7 +842,7 @@ class World:
                 self._at(at, handler, None)
         self._at(midnight, self._new_day, None)
 
-    def _a_site(self) -> _Works:
+    def _a_site(self) -> Works:
         return self._odd.choice(list(self.works.values()))
 
     def _conflict(self, t: int, _: Any) -> None:
@@ -1099,7 +892,7 @@ class World:
         self._odd_event(dev, max(t + 1_000, w.flush_at), "weighing.measured", body)
         self._plant("malformed", dev.device.id, dev, t, t, "refused, kept in quarantine", fault=fault, id=dev.seq)
 
-    def _odd_event(self, dev: _Dev, at: int, type_: str, body: bytes) -> None:
+    def _odd_event(self, dev: Dev, at: int, type_: str, body: bytes) -> None:
         self._order += 1
         self._out.append(Sent(at, self._order, dev.device.id, dev.lane, type_, "refused", body if self.encode else b""))
 
@@ -1120,7 +913,7 @@ class World:
             "late-delivery", w.site.id, w.scales[0], t, back, "all is counted where it happened, under the original ids"
         )
 
-    def _network_back(self, t: int, what: tuple[_Works, Supply]) -> None:
+    def _network_back(self, t: int, what: tuple[Works, Supply]) -> None:
         w, supply = what
         supply.until, supply.until_known = t, self._report(w.scales[0], t, "network", "ok")
 
@@ -1156,7 +949,7 @@ class World:
             "power-cut", w.scales[0].device.id, w.scales[0], t, back, "the device reports its second supply, then the first"
         )
 
-    def _power_back(self, t: int, dev: _Dev) -> None:
+    def _power_back(self, t: int, dev: Dev) -> None:
         if dev.silent_from <= t < dev.silent_until:
             self._at(dev.silent_until + 1_000, self._power_back, dev)
             return
@@ -1183,405 +976,8 @@ class World:
             ahead_ms=camera.offset_ms,
         )
 
-    def _clock_set(self, _: int, camera: _Dev) -> None:
+    def _clock_set(self, _: int, camera: Dev) -> None:
         camera.offset_ms = 0
-
-    # ---- fraud, faults and their honest doubles (``simulator.irregular``)
-
-    def _load_ballast(self, t: int, d: _Driver) -> None:
-        if d.ballast is not None:
-            if t >= d.ballast.end:
-                d.ballast, d.ballast_kg = None, 0
-        elif d.tares >= 12 and self._now("ballast_every_trips"):
-            d.ballast_kg = self._fraud.randrange(400, 1_600, SCALE_STEP_KG)
-            end = t + self._fraud.randint(20, 44) * HOUR_MS
-            d.ballast = Planted("ballast", d.truck.plate, "", 0, end, "tare-drift warning", as_text({"kg": d.ballast_kg}),
-                                code="tare-drift")  # fmt: skip
-
-    def _at_gate(self, t: int, w: _Works, d: _Driver) -> None:
-        if all(s.silent_from <= t < s.silent_until for s in w.scales) and t >= w.dark_until:
-            w.dark_count += 1
-            if w.dark_count == 3:
-                since, until = max(s.silent_from for s in w.scales), min(s.silent_until for s in w.scales)
-                w.dark_until, w.dark_count = until, 0
-                self._fraudulent("dead-scales", "supply-cut", w.site.id, w.site.id, since, until)
-        else:
-            w.dark_count = 0
-        if not d.trip.kind and not d.overload and self._now("cloned_every_visits"):
-            d.trip.kind, d.trip.seen = "cloned", self._phantoms.ordinary()
-            d.trip.planted = self._fraudulent(
-                "cloned", "plate-mismatch", d.truck.plate, w.site.id, t, t, d.trip.seen, seen=d.trip.seen
-            )
-
-    def _misread(self, t: int, camera: _Dev, d: _Driver, plate: str, confidence: int) -> tuple[str, int]:
-        """What a camera makes of an honest plate; empty: it saw nothing."""
-        assert camera.site is not None
-        site = camera.site.site.id
-        if self._now("blind_every_captures"):
-            self._fraudulent("blind", "plate-mismatch", d.truck.plate, site, t, t, near=True)
-            return "", 0
-        places = [n for n, character in enumerate(plate) if n >= 2 and character in CONFUSED]
-        if places and self._now("slip_every_captures"):
-            n = self._fraud.choice(places)
-            read = plate[:n] + CONFUSED[plate[n]] + plate[n + 1 :]
-            self._fraudulent("slip", "plate-mismatch", d.truck.plate, site, t, t, read, near=True, read=read)
-            return read, self._fraud.randint(42, 68)
-        return plate, confidence
-
-    def _tamper(self, t: int, scale: _Dev, d: _Driver, data: dict[str, Any]) -> int:
-        """What the indicator shows in the end, with the curve that led there. Changes ``data``."""
-        assert scale.site is not None
-        assert d.line is not None
-        plate, shown, step, climb = data["plate"], data["mass_kg"] + scale.zero_kg, 0, 0
-        data["zero_kg"] = scale.zero_kg
-        if scale.spell is not None:
-            scale.spell.aliases += (plate,)
-        if d.load == 0:
-            d.tares += 1
-            if d.ballast is not None and not d.ballast.start:
-                d.ballast.start = t
-                self.ledger.planted.append(d.ballast)
-        honest = not d.trip.kind and not d.overload and not d.repeat
-        half_outside = d.line.start not in self.works or d.line.end not in self.works
-        if d.load and honest and half_outside and self._now("chip_every_weighings"):
-            d.trip.kind, step = "chip", -self._fraud.randrange(400, 2_400, SCALE_STEP_KG)
-            self._fraudulent("chip", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, kg=step)
-        elif self._now("step_off_every_weighings"):
-            climb = self._fraud.randint(70, 190)
-            self._fraudulent("step-off", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, near=True,
-                             kg=climb)  # fmt: skip
-        shown += step
-        data["mass_kg"] = shown
-        if self.irregular.curves:
-            data["curve_kg"], data["curve_interval_ms"] = self._curve(shown, step, climb, d.truck.axles), 500
-        return int(shown)
-
-    def _curve(self, shown: int, step: int, climb: int, axles: int) -> list[int]:
-        """Half-second samples: axle by axle onto the scale, the springs settle, then the truck stands for ten seconds. ``step``
-        is added from the sixth second of standing on; the driver's ``climb`` kilograms leave in the third."""
-        noise = self._fraud.randint
-        before = shown - step
-        curve = [before * n // axles // 10 * 10 for n in range(1, axles) for _ in range(2)]
-        curve += [before + before * swing // 1_000 for swing in (-30, 22, -14, 8, -4, 2)]
-        for n in range(20):
-            standing = (shown if n >= 12 else before) + (climb if n < 6 else 0)
-            curve.append(standing + noise(-10, 10))
-        return [max(0, kg) for kg in curve]
-
-    def _mishap(self, t: int, w: _Works, d: _Driver) -> None:
-        """What becomes of a load between two works of the city."""
-        assert d.line is not None
-        trip, end, plate, fraud = d.trip, self.works[d.line.end], d.truck.plate, self._fraud
-        names = (d.waybill,)
-        if self._now("theft_every_trips"):
-            trip.kind, taken = "theft", fraud.randint(400, 4_000)
-            d.load -= taken
-            self.exported[d.commodity] = self.exported.get(d.commodity, 0) + taken
-            trip.planted = self._fraudulent("theft", "shipment-quantity", plate, w.site.id, t, t, *names, kg=taken)
-        elif self._now("relabel_every_trips") and (others := [c for c in end.site.yard if c != d.commodity]):
-            trip.kind, trip.commodity = "relabelled", fraud.choice(others)
-            trip.planted = self._fraudulent(
-                "relabelled", "shipment-commodity", plate, w.site.id, t, t, *names, shown=trip.commodity
-            )
-        elif self._now("reload_every_trips"):
-            trip.kind, trip.plate = "reloaded", self._phantoms.ordinary()
-            trip.planted = self._fraudulent("reloaded", "shipment-plate", plate, w.site.id, t, t, *names, trip.plate)
-        elif self._now("parked_every_trips"):
-            trip.kind, trip.delay_ms = "parked", fraud.randint(7, 18) * HOUR_MS
-            trip.planted = self._fraudulent("parked", "shipment-late", plate, w.site.id, t, t, *names)
-        elif self._now("diverted_every_trips"):
-            trip.kind, trip.diverted = "diverted", "640205"
-            end.inbound[d.commodity] -= d.target
-            self._fraudulent("diverted", "shipment-missing", plate, w.site.id, t, t + 2 * DAY_MS, *names)
-        elif self._now("unsaid_every_trips"):
-            # A ticket without a word of what it is counts as raw coal.
-            trip.kind, trip.commodity = "unsaid", "raw"
-            trip.planted = self._fraudulent("unsaid", "shipment-commodity", plate, w.site.id, t, t, *names, near=True)
-        elif self._now("detour_every_trips"):
-            trip.kind, trip.delay_ms = "detour", fraud.randint(35, 180) * MINUTE_MS
-            trip.planted = self._fraudulent("detour", "shipment-late", plate, w.site.id, t, t, *names, near=True)
-        elif self._now("moisture_every_trips"):
-            trip.kind, dried = "moisture", d.load * fraud.randint(10, 50) // 10_000
-            d.load -= dried
-            self.consumed[d.commodity] = self.consumed.get(d.commodity, 0) + dried
-            self.lost += dried
-            trip.planted = self._fraudulent(
-                "moisture", "shipment-quantity", plate, w.site.id, t, t, *names, near=True, kg=dried
-            )
-
-    def _same_number(self, t: int, w: _Works, d: _Driver) -> None:
-        """Another enterprise's last load went out under the number that is the next one here."""
-        if self._now("same_number_every_trips"):
-            _, d.waybill, other = self._numbered
-            d.trip.kind, self._numbered = "same-number", ("", "", "")
-            d.trip.planted = self._fraudulent("same-number", "shipment-plate", d.truck.plate, w.site.id, t, t, d.waybill, other,
-                                              near=True)  # fmt: skip
-
-    def _arrive_elsewhere(self, t: int, d: _Driver) -> None:
-        self._at(t + d.rng.randint(20, 45) * MINUTE_MS, self._unloaded_outside, d)
-
-    def _weighed_again(self, t: int, w: _Works, d: _Driver, scale: _Dev, gross: int, at: int) -> bool:
-        """Irregularities of an unloading; True: the truck is not unloaded now but weighed a second time."""
-        trip, plate, site = d.trip, d.truck.plate, w.site.id
-        if trip.kind:
-            return False
-        if w.site.kind in ("power", "chemical") and w.next_hold - t > 26 * HOUR_MS and self._now("reweigh_every_unloads"):
-            # These works only receive: no other crossing of the truck can be taken for the tare of the first slip.
-            trip.kind, due = "reweighed", t + Ledger.TIME_OUT_MS
-            again = t + self._fraud.randint(14, 22) * MINUTE_MS
-            trip.planted = self._fraudulent("reweighed", "repeated-weighing", plate, site, t, again, scale.device.source)
-            self.ledger.time_outs.append(TimeOut(plate, site, t, due, gross, d.truck.tare_usable, at))
-            if d.truck.tare_usable:
-                self._ticket(w, d, "in", (gross, t), (d.truck.tare_kg, None), due)
-            self._at(again, self._back_on_scale, (d, w))
-            return True
-        if self._now("reset_every_unloads"):
-            d.repeat, trip.kind = True, "reset"
-            again = t + self._fraud.randint(2 * MINUTE_MS, 5 * MINUTE_MS)
-            scale.free_at = max(scale.free_at, again)
-            self._at(t + 30_000, self._restart, scale)
-            self._at(again, self._gross_before_unloading, (d, scale))
-            self._fraudulent("reset", "repeated-weighing", plate, site, t, again, scale.device.source, near=True)
-            return True
-        if self._now("elsewhere_every_unloads"):
-            trip.kind = "elsewhere"
-            far = max(self.city.roads.nodes.values(), key=lambda n: abs(n.latitude_e7 - w.site.latitude_e7))
-            self._fraudulent("elsewhere", "position-contradiction", plate, site, t, t + 6 * MINUTE_MS, d.dev.device.source)
-            for minute in (0, 3, 6):
-                self._at(t + minute * MINUTE_MS, self._fix, (d, far.latitude_e7, far.longitude_e7, "wgs84"))
-        elif self._now("datum_every_unloads"):
-            trip.kind = "datum"
-            self._fraudulent("datum", "position-contradiction", plate, site, t, t, d.dev.device.source, near=True)
-            self._fix(t, (d, w.site.latitude_e7 + 12_000, w.site.longitude_e7 + 58_000, "gcj02"))
-        return False
-
-    def _back_on_scale(self, t: int, who: tuple[_Driver, _Works]) -> None:
-        self._queue_scale(t, who[1], who[0], self._gross_before_unloading)
-
-    def _restart(self, t: int, scale: _Dev) -> None:
-        scale.started = t
-        self._report(scale, t, "heartbeat", "ok")
-
-    def _fix(self, t: int, what: tuple[_Driver, int, int, str]) -> None:
-        d, latitude, longitude, datum = what
-        self._emit(
-            d.dev, t, "vehicle.located",
-            {"plate": d.truck.plate, "latitude": degrees_text(latitude), "longitude": degrees_text(longitude), "datum": datum,
-             "speed_kmh": "0.00", "heading_degrees": 0, "laden": d.load > 0},
-        )  # fmt: skip
-
-    def _quote_markets(self, t: int) -> None:
-        """Every market quotes every commodity: the common price of the day, and what it usually is above or below."""
-        fraud, i = self._fraud, self.irregular
-        move = 1_000
-        if fraud.random() < i.market_move_per_day:
-            move = fraud.choice((850, 1_150))
-            self._fraudulent("market-move", "price-abnormal", "", "", t, t, *MARKETS, *self._prices, near=True, per_mille=move)
-        off = {(fraud.choice(MARKETS), fraud.choice(list(self._prices))) for _ in range(self._count(i.off_price_per_day))}
-        for commodity in self._prices:
-            self._prices[commodity] = self._prices[commodity] * fraud.randint(988, 1_012) * move // 1_000_000
-            for n, market in enumerate(MARKETS):
-                price = self._prices[commodity] * (985 + 5 * n) * fraud.randint(995, 1_005) // 1_000_000
-                if (market, commodity) in off:
-                    price = price * fraud.choice((fraud.randint(670, 780), fraud.randint(1_220, 1_330))) // 1_000
-                    self._fraudulent("off-price", "price-abnormal", market, "", t, t, commodity, fen=price)
-                data = {"commodity": commodity, "market": market, "price_fen_per_t": price}
-                self._emit(self._market, t, "price.quoted", data)
-
-    def _count(self, mean: float) -> int:
-        return int(mean) + (self._fraud.random() < mean - int(mean))
-
-    def _odd_day(self, t: int, _: Any) -> None:
-        """Draw what is irregular on a day that begins; some of it by the whole day, the rest at some instant of it."""
-        self._end_rush(t)
-        i = self.irregular
-        for mean, handler in (
-            (i.body_per_day, self._new_body),
-            (i.unzeroed_per_day, self._unzero),
-            (i.snow_per_day, self._snow),
-            (i.unplugged_per_day, self._unplug),
-            (i.closed_per_day, self._close_works),
-            (i.surge_per_day, self._surge),
-        ):
-            for _n in range(self._count(mean)):
-                self._at(t + self._fraud.randrange(20 * HOUR_MS) // HOUR_MS * HOUR_MS, handler, None)
-        if self._count(i.stop_per_day) and (awake := [w for w in self._awake(t) if w.site.process is not None]):
-            self._at(t + 20 * HOUR_MS, self._announce_stop, self._fraud.choice(awake))
-        mines = [w for w in self.works.values() if w.site.kind == "mine"]
-        if t >= self.start_ms + 3 * DAY_MS and mines and self._count(i.rush_per_day):
-            w = self._fraud.choice(mines)
-            self._boost[w.site.id] = 4
-            self._boosted = w.site.id
-        self._at(t + DAY_MS, self._odd_day, None)
-
-    def _end_rush(self, t: int) -> None:
-        """What the day that is over sold, by the ledger, against the median of the days before it (28 at most)."""
-        sold: dict[str, list[int]] = {w.site.id: [0] * 29 for w in self.works.values() if w.site.process is not None}
-        for ticket in self.ledger.tickets:
-            age = (t - 1 - ticket.gross_time) // DAY_MS
-            if ticket.direction == "out" and ticket.site in sold and 0 <= age < 29:
-                sold[ticket.site][age] += ticket.net_kg
-        rush = self._boosted
-        for site, days in sold.items():
-            before = sorted(kg for kg in days[1:] if kg)
-            if len(before) < 3 or not days[0]:
-                continue
-            usual = before[len(before) // 2]
-            if site == rush and days[0] >= 2 * usual:
-                self._fraudulent("rush", "sales-abnormal", site, site, t - DAY_MS, t, sold_kg=days[0], usual_kg=usual)
-            elif days[0] * 2 <= usual and (rush or is_holiday(t - 1)):
-                quiet = is_holiday(t - 1)
-                self._fraudulent("holiday" if quiet else "drained", "sales-abnormal", site, site, t - DAY_MS, t, near=quiet,
-                                 sold_kg=days[0], usual_kg=usual)  # fmt: skip
-        self._boost.clear()
-        self._boosted = ""
-
-    def _new_body(self, t: int, _: Any) -> None:
-        d = self._fraud.choice(self.drivers)
-        if d.ballast is not None:
-            return
-        more = self._fraud.randrange(600, 1_200, SCALE_STEP_KG)
-        d.truck = replace(d.truck, tare_kg=d.truck.tare_kg + more)
-        t = (t // HOUR_MS) * HOUR_MS
-        self.registrations.append((t, *vehicle(d.truck, t)))
-        self._fraudulent("new-body", "tare-drift", d.truck.plate, "", t, t + 4 * DAY_MS, near=True, kg=more)
-
-    def _calibrate(self, t: int, _: Any) -> None:
-        """Every scale has a certificate; of some it runs out within the first weeks."""
-        scales = [s for w in self.works.values() for s in w.scales]
-        odd = self._fraud.sample(scales, min(len(scales), self.irregular.lapsed_scales + self.irregular.renewed_scales))
-        for n, scale in enumerate(odd):
-            runs_out = t + self._fraud.randint(40, 560) * HOUR_MS
-            lapsed = n < self.irregular.lapsed_scales
-            renewed = runs_out + (self._fraud.randint(24, 48) if lapsed else -24) * HOUR_MS
-            self.registrations.append((t, *calibrated(scale.device, t, runs_out)))
-            self._at(renewed, self._renew, scale)
-            self._fraudulent("lapsed" if lapsed else "renewed", "scale-not-calibrated", scale.device.source,
-                             scale.device.site, runs_out, max(renewed, runs_out), scale.device.id, near=not lapsed)  # fmt: skip
-        for scale in scales:
-            if scale not in odd:
-                self.registrations.append((t, *calibrated(scale.device, t, t + 300 * DAY_MS)))
-
-    def _renew(self, t: int, scale: _Dev) -> None:
-        self.registrations.append((t, *calibrated(scale.device, t, t + 365 * DAY_MS)))
-
-    def _unzero(self, t: int, _: Any) -> None:
-        self._off_zero(t, self._fraud.choice((-1, 1)) * self._fraud.randrange(60, 300, SCALE_STEP_KG), near=False)
-
-    def _snow(self, t: int, _: Any) -> None:
-        self._off_zero(t, self._fraud.choice((20, 40)), near=True)
-
-    def _off_zero(self, t: int, kg: int, *, near: bool) -> None:
-        scale = self._fraud.choice([s for w in self.works.values() for s in w.scales])
-        if scale.zero_kg:
-            return
-        scale.zero_kg, end = kg, t + self._fraud.randint(2, 8) * HOUR_MS
-        scale.spell = self._fraudulent("snow" if near else "unzeroed", "idle-not-zero", scale.device.source, scale.device.site,
-                                       t, end, scale.device.id, near=near, kg=kg)  # fmt: skip
-        self._at(end, self._zeroed, scale)
-
-    def _zeroed(self, _: int, scale: _Dev) -> None:
-        scale.zero_kg, scale.spell = 0, None
-
-    def _awake(self, t: int) -> list[_Works]:
-        """Works whose networks, scales and supplies are all as they should be."""
-        return [
-            w for w in self.works.values()
-            if w.flush_at < t and not w.hold and not w.closed and w.scales[0].on_backup is None
-            and all(s.silent_until < t for s in w.scales)
-        ]  # fmt: skip
-
-    def _all_dead(self, t: int, w: _Works, until: int) -> int:
-        """Every scale of a works is dead from when it is free until then. Returns since when all are."""
-        for scale in w.scales:
-            scale.silent_from = max(t, scale.free_at)
-            scale.silent_until = scale.free_at = max(until, scale.silent_from)
-        return max(s.silent_from for s in w.scales)
-
-    def _unplug(self, t: int, _: Any) -> None:
-        """The scales go off; while trucks queue for them, others drive in and out past them with coal that no ticket shows."""
-        awake = self._awake(t)
-        if not awake:
-            return
-        w = self._fraud.choice(awake)
-        until = t + self._fraud.randint(120, 240) * MINUTE_MS
-        since = self._all_dead(t, w, until)
-        w.dark_until = until
-        dev = w.scales[0]
-        if self._fraud.random() < 0.5:
-            at = self._report(dev, since, "power", "lost")
-            dev.on_backup = Supply(dev.device.id, dev.device.source, w.site.id, "power", "lost", since, at)
-            self.ledger.supplies.append(dev.on_backup)
-            self._at(until + 1_000, self._power_back, dev)
-        for _n in range(self._fraud.randint(6, 14)):
-            self._at(since + self._fraud.randint(8 * MINUTE_MS, until - since - 40 * MINUTE_MS), self._smuggle, w)
-        self._fraudulent("unplugged", "supply-cut", w.site.id, w.site.id, since, until, *(s.device.source for s in w.scales))
-
-    def _smuggle(self, t: int, w: _Works) -> None:
-        plate = self._phantoms.ordinary()
-        self._seen_at_gate(t, w, plate, "in")
-        self._at(t + self._fraud.randint(12, 30) * MINUTE_MS, self._smuggled, (w, plate))
-
-    def _smuggled(self, t: int, what: tuple[_Works, str]) -> None:
-        w, plate = what
-        self._seen_at_gate(t, w, plate, "out")
-        commodity = max(w.stock, key=lambda c: w.stock[c] - w.reserved[c])
-        taken = max(0, min(30_000, w.stock[commodity] - w.reserved[commodity]))
-        w.stock[commodity] -= taken
-        self.exported[commodity] = self.exported.get(commodity, 0) + taken
-
-    def _seen_at_gate(self, t: int, w: _Works, plate: str, direction: str) -> None:
-        camera = w.cameras[0 if direction == "in" else -1]
-        data = {"plate": plate, "lane": f"{direction}-1", "direction": direction, "confidence_percent": 95}
-        self._emit(camera, t, "plate.captured", data)
-
-    def _close_works(self, t: int, _: Any) -> None:
-        """The gate is closed; when the last truck has left, everything is switched off for some hours."""
-        if awake := self._awake(t):
-            w = self._fraud.choice(awake)
-            w.closed = True
-            self._at(t + MINUTE_MS, self._switch_off, (w, t + 3 * HOUR_MS))
-
-    def _switch_off(self, t: int, what: tuple[_Works, int]) -> None:
-        w, latest = what
-        if t > latest or w.hold:
-            self._reopen(t, w)
-        elif w.inside:
-            self._at(t + MINUTE_MS, self._switch_off, what)
-        else:
-            until = t + self._fraud.randint(120, 200) * MINUTE_MS
-            self._all_dead(t + 3 * MINUTE_MS, w, until)
-            self._fraudulent("closed", "supply-cut", w.site.id, w.site.id, t, until,
-                             *(s.device.source for s in w.scales), near=True)  # fmt: skip
-            self._at(until + 2 * MINUTE_MS, self._reopen, w)
-
-    def _reopen(self, t: int, w: _Works) -> None:
-        w.closed = False
-        if not w.hold:
-            self._let_in(t, w)
-
-    def _announce_stop(self, t: int, w: _Works) -> None:
-        """In the evening nobody sets out for it any more; from before midnight on, for a whole day, it stands still."""
-        w.stopping = True
-        self._at(t + 3 * HOUR_MS, self._stop_works, w)
-
-    def _stop_works(self, t: int, w: _Works) -> None:
-        w.closed = w.stopped = True
-        end = day_start(t) + 2 * DAY_MS + 20 * MINUTE_MS
-        names = (*(g.meter.device.id for g in w.gauges), *(g.meter.device.source for g in w.gauges))
-        self._fraudulent("stop", "sales-abnormal", w.site.id, w.site.id, t, end, *names, near=True)
-        self._at(end, self._start_works, w)
-
-    def _start_works(self, t: int, w: _Works) -> None:
-        w.stopping = w.stopped = False
-        self._reopen(t, w)
-
-    def _surge(self, t: int, _: Any) -> None:
-        gauges = [g for w in self.works.values() for g in w.gauges if not g.meter.quirk and g.surge_until < t]
-        gauge = self._fraud.choice(gauges)
-        gauge.surge, gauge.surge_until = self._fraud.randint(3, 6), t + self._fraud.randint(3, 7) * HOUR_MS
-        self._fraudulent("surge", "series-anomaly", gauge.meter.device.id, gauge.meter.device.site, t, gauge.surge_until,
-                         gauge.meter.device.source, times=gauge.surge)  # fmt: skip
 
     # ---- truth
 
