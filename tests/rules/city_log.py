@@ -11,7 +11,7 @@ from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.ports.clock import SystemClock
-from hengliu.ports.log import CLOCK_TYPE, Headers, Record, partition_for
+from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, partition_for
 from infra.local_log import LocalLog
 from simulator.city import City, Size, registry
 from simulator.world import World
@@ -20,13 +20,12 @@ from streams.supervisor import Supervisor
 from streams.topology import Topology
 from tests.simulator.test_world import SMALL
 
-__all__ = ["PARTITIONS", "START", "build"]
+__all__ = ["START", "build", "fill"]
 
 START = 1_772_409_600_000
 """2026-03-02T00:00:00Z."""
 PARTITIONS = 2
 CATALOG = Catalog()
-GROUP_NAMES = ("vehicle",)
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,34 @@ class _Written:
     record: Record
 
 
-async def build(path: Path, hours: int, rules: Sequence[tuple[int, Mapping[str, Any]]] = (), size: str | Size = SMALL) -> int:
-    """Write the city's events as intake would, let the tasks of the vehicles' group work them off; returns the last clock.
+async def build(path: Path, hours: int, rules: Sequence[tuple[int, Mapping[str, Any]]] = ()) -> None:
+    """``fill`` a new local log."""
+    async with LocalLog.open(path) as log:
+        await fill(log, hours, rules, groups=[g.name for g in GROUPS], irregular="all")
+
+
+async def fill(
+    log: EventLog,
+    hours: int,
+    rules: Sequence[tuple[int, Mapping[str, Any]]] = (),
+    size: str | Size = SMALL,
+    partitions: int = PARTITIONS,
+    groups: Sequence[str] = ("vehicle",),
+    irregular: str = "none",
+) -> None:
+    """Write the city's events as intake would, and let the tasks of the groups work them off.
 
     Args:
         rules: (receive time, payload) of versions published on the way.
     """
     end = START + hours * 3_600_000
-    world = World(City(3, size), START)
+    world = World(City(3, size, irregular), START)
+    sent_by_devices = sorted(world.advance(end), key=lambda s: (s.at, s.order))
     scopes = {}
     by_partition: dict[tuple[str, int], list[_Written]] = defaultdict(list)
     published: list[tuple[int, str, Mapping[str, Any]]] = [(START - 1_000, t, data) for t, data in registry(world.city)]
     published += [(at, "rule.published", data) for at, data in rules]
+    published += [(at, t, data) for at, t, data in world.registrations if at < end]
     for number, (at, type_, data) in enumerate(sorted(published, key=lambda p: p[0])):
         value = encode_event(type_, "/aggregates/registry", str(number), at, data)
         by_partition[topics.REGISTRY, 0].append(_Written(at, Record(b"r", value, Headers(received=at, type=type_))))
@@ -55,7 +70,7 @@ async def build(path: Path, hours: int, rules: Sequence[tuple[int, Mapping[str, 
             scopes[str(data["source"])] = ("", "", "") if site is None else (site.id, site.id, site.division)
     sources = {str(d["device"]): str(d["source"]) for t, d in registry(world.city) if t == "device.registered"}
     seen: set[tuple[str, bytes]] = set()
-    for sent in sorted(world.advance(end), key=lambda s: (s.at, s.order)):
+    for sent in sent_by_devices:
         source = sources.get(sent.device, sent.device)
         family = CATALOG.families.get(sent.type)
         if sent.expect != "accepted" or family is None or source not in scopes or (source, sent.body) in seen:
@@ -65,29 +80,27 @@ async def build(path: Path, hours: int, rules: Sequence[tuple[int, Mapping[str, 
         headers = Headers(received=sent.at, type=sent.type, enterprise=enterprise, site=site_id, division=division)
         key = source.encode()
         record = Record(key, sent.body, headers)
-        by_partition[family.topic, partition_for(key, PARTITIONS)].append(_Written(sent.at, record))
-    async with LocalLog.open(path) as log:
-        await log.create_topics(CATALOG.topic_specs(PARTITIONS))
-        for topic in CATALOG.canonical_topics():
-            for partition in range(PARTITIONS):
-                rows = sorted(by_partition[topic, partition], key=lambda w: w.received)
-                records = [w.record for w in rows]
-                ticks = [Record(b"", b"", Headers(received=at, type=CLOCK_TYPE)) for at in (START - 2_000, end)]
-                for n in range(0, len(records), 2_000):
-                    await log.append(topic, partition, records[n : n + 2_000])
-                await log.append(topic, partition, ticks[1:])
-        topology = Topology(log, SystemClock(), CATALOG, PARTITIONS, [g for g in GROUPS if g.name in GROUP_NAMES])
-        supervisor = Supervisor(topology, topology.task_ids())
-        await supervisor.start()
-        try:
-            for _ in range(4_000):
-                clocks = [p.clock for p in supervisor.progress().values()]
-                assert not supervisor.failures
-                if len(clocks) == len(topology.task_ids()) and min(clocks) >= end:
-                    break
-                await asyncio.sleep(0.01)
-            else:
-                raise AssertionError("the tasks did not reach the end")
-        finally:
-            await supervisor.stop()
-    return end
+        by_partition[family.topic, partition_for(key, partitions)].append(_Written(sent.at, record))
+    await log.create_topics(CATALOG.topic_specs(partitions))
+    for topic in CATALOG.canonical_topics():
+        for partition in range(partitions):
+            rows = sorted(by_partition[topic, partition], key=lambda w: w.received)
+            records = [w.record for w in rows]
+            tick = Record(b"", b"", Headers(received=end, type=CLOCK_TYPE))
+            for n in range(0, len(records), 2_000):
+                await log.append(topic, partition, records[n : n + 2_000])
+            await log.append(topic, partition, [tick])
+    topology = Topology(log, SystemClock(), CATALOG, partitions, [g for g in GROUPS if g.name in groups])
+    supervisor = Supervisor(topology, topology.task_ids())
+    await supervisor.start()
+    try:
+        for _ in range(4_000):
+            clocks = [p.clock for p in supervisor.progress().values()]
+            assert not supervisor.failures
+            if len(clocks) == len(topology.task_ids()) and min(clocks) >= end:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("the tasks did not reach the end")
+    finally:
+        await supervisor.stop()
