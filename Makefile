@@ -88,7 +88,8 @@ bench: install-tests ## Measure every stage beside its own limit; writes docs/be
 	$(BIN)/python -m bench --engine kafka --write
 
 .PHONY: detection
-detection: $(VENV)/.dev ## Measure what the rules find and miss; writes docs/detection.md
+detection: $(VENV)/.dev ## Measure what detectors and rules find and miss; writes docs/detection.md
+	$(BIN)/python -m bench.detection_series --write --data $(HENGLIU_REAL_DATA)
 	$(BIN)/python -m bench.detection_city --write
 
 .PHONY: docs

@@ -4,7 +4,7 @@ Every detector brings its evidence to one scale, the *deviation*: 1 is its limit
 
 ``score``
     0 to 1, 0.5 at the limit: deviation / (1 + deviation). It says how strongly this sample speaks for something *new*: of a
-    sample that adds nothing to an episode already told, less than half of that.
+    sample that says no more than what was said not long ago, less than half of that.
 ``flagged``
     whether an episode is open. It opens at the limit and closes when the deviation has stayed below a share of the limit for
     some samples (hysteresis).
@@ -20,8 +20,10 @@ from hengliu.events.family import Text
 
 __all__ = ["Alarm", "AlarmState", "Detector", "Limits", "Verdict", "Watch", "severity_of", "shown"]
 
-NEWS: Final = 1.05
+NEWS: Final = 1.5
 """Factor by which a deviation must exceed what is remembered of a peak to be news."""
+CLEAR: Final = 1.8
+"""Deviation of a clear episode, in which learning rests."""
 NOTED: Final = 12
 """Samples of an episode that are noted among what has happened before."""
 ECHO: Final = 0.45
@@ -33,7 +35,8 @@ class Limits:
     """What a rule may set of any detector.
 
     Attributes:
-        limit: evidence that makes a deviation of 1, in decades of improbability: 4 is one in 10,000 of the series' own past.
+        limit: evidence that makes a deviation of 1, in decades of improbability: 3 is one sample in 1,000
+            of the series' own past.
         clear_percent: an episode ends below this share of the limit ...
         clear_samples: ... for so many samples in a row.
         rest_samples: how long the memory of a peak fades, in samples; a lower one in this time is an echo.
@@ -42,10 +45,10 @@ class Limits:
         cadence_s: usual distance of samples; 0: taken from the data.
     """
 
-    limit: float = 4.0
+    limit: float = 2.75
     clear_percent: int = 60
     clear_samples: int = 3
-    rest_samples: int = 288
+    rest_samples: int = 576
     accept_samples: int = 288
     warm_samples: int = 200
     cadence_s: int = 0
@@ -129,11 +132,11 @@ def shown(value: float) -> str:
 
 
 class AlarmState(msgspec.Struct, frozen=True, array_like=True):
-    """``seen`` samples; the open episode; the peak whose memory fades."""
+    """``seen`` samples; the open episode, in which learning rests since sample ``held`` (0: it does not); the fading peak."""
 
     seen: int = 0
     since: int = 0
-    opened: int = 0
+    held: int = 0
     below: int = 0
     severity: str = ""
     peak: float = 0.0
@@ -146,18 +149,18 @@ class Alarm:
     def __init__(self, limits: Limits, state: AlarmState) -> None:
         self._limits = limits
         self._state = state
-        self._seen, self._since, self._opened, self._below = state.seen, state.since, state.opened, state.below
+        self._seen, self._since, self._held, self._below = state.seen, state.since, state.held, state.below
         self._severity, self._peak, self._peak_at = state.severity, state.peak, state.peak_at
 
     @property
     def learning(self) -> bool:
-        """False in an episode until it is accepted: a baseline must not learn what it is to be compared with."""
-        return not self._since or self._seen - self._opened >= self._limits.accept_samples
+        """False in a clear episode until it is accepted: a baseline must not learn what it is to be compared with."""
+        return not self._held or self._seen - self._held >= self._limits.accept_samples
 
     @property
     def noting(self) -> bool:
         """Also at the beginning of an episode: that such a thing happens is learnt, not that it lasts."""
-        return self.learning or self._seen - self._opened < NOTED
+        return self.learning or self._seen - self._held < NOTED
 
     @property
     def closed(self) -> bool:
@@ -181,7 +184,7 @@ class Alarm:
             self._peak, self._peak_at = deviation, self._seen
         elif self._since and deviation >= limits.clear_percent / 100:
             self._peak_at = self._seen  # while it lasts, its memory does not fade
-        change = self._episode(time, deviation, new and deviation >= 1)
+        change = self._episode(time, deviation)
         open_ = bool(self._since)
         explained = (open_ or change or score >= 0.4) and parameters is not None
         verdict = Verdict(
@@ -189,16 +192,19 @@ class Alarm:
             parameters or {} if explained else {},
         )  # fmt: skip
         if change == "cleared":
-            self._since, self._severity = 0, ""
+            self._since, self._held, self._severity = 0, 0, ""
         return verdict
 
-    def _episode(self, time: int, deviation: float, raises: bool) -> str:
+    def _episode(self, time: int, deviation: float) -> str:
         if not self._since:
-            if not raises:
+            if deviation < 1:
                 return ""
-            self._since, self._opened, self._below = time, self._seen, 0
+            self._since, self._below = time, 0
+            self._held = self._seen if deviation >= CLEAR else 0
             self._severity = severity_of(deviation)
             return "raised"
+        if not self._held and deviation >= CLEAR:
+            self._held = self._seen
         if deviation < self._limits.clear_percent / 100:
             self._below += 1
             return "cleared" if self._below >= self._limits.clear_samples else ""
@@ -210,4 +216,4 @@ class Alarm:
         return "updated"
 
     def state(self) -> AlarmState:
-        return AlarmState(self._seen, self._since, self._opened, self._below, self._severity, self._peak, self._peak_at)
+        return AlarmState(self._seen, self._since, self._held, self._below, self._severity, self._peak, self._peak_at)

@@ -9,10 +9,10 @@ from streams.detectors.evidence import STATE_BYTES, STATISTICS, EvidenceState, F
 
 __all__ = ["Combined"]
 
-WEIGHTS: Final = (1.0, 0.3, 0.15)
+WEIGHTS: Final = (1.0, 0.5, 0.25)
 """Of the three greatest surprises. They share data, so they are not added up as independent ones would be."""
 
-WHOLE: Final = 1.3
+WHOLE: Final = 1.5
 """What one statistic alone is divided by: a little less than all weights."""
 
 
