@@ -48,6 +48,7 @@ from hengliu.ports.log import (
     TopicPartition,
 )
 from hengliu.ports.warehouse import TableSchema, Warehouse, WarehouseUnavailable
+from projections.pace import Held, Pace, Policy
 from projections.table import Fault, Range, Records, Rows, Table
 from projections.tables import projection_position
 
@@ -74,34 +75,10 @@ TASK: Final = TaskId("projector", 0)
 STEPS: Final = ("1-restored", "2-settled", "3-gathered", "4-intended", "5-inserted-one", "5-inserted", "6-committed")
 """Places where a test may stop the process: right after the step of that number (``5-inserted-one``: after each table's)."""
 
+LIVE: Final = Policy()
+
 INTENT_KEY: Final = b"intent"
 """State entry of the pending intent: table to [topic, partition, start, end] of each range."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """When to flush. Times in ms."""
-
-    flush_ms: int = 200
-    flush_rows: int = 5_000
-    """All tables together."""
-    small_rows: int = 500
-    """A table with fewer rows than this waits ``small_wait_ms``, so that it does not cost an insert each flush."""
-    small_wait_ms: int = 1_000
-    inserts_per_second: int = 10
-    """Over all tables. The embedded engine does 85 to 100 whatever their size, and reads share the machine."""
-    max_rows: int = 50_000
-    """How far gathering goes on while the insert budget is spent: what makes a back-fill fast."""
-    max_bytes: int = 64_000_000
-    poll_records: int = 1_000
-    """With records of 90 KB at most this and ``max_bytes`` stay under the 256 MB that one block may have."""
-    idle_commit_ms: int = 1_000
-    """Positions that no intent carried along are committed after so long."""
-    position_ms: int = 500
-    """Pace of ``projection_position``. With it a row is known to be readable in another process within 1.75 s (a second for
-    a small table, this, and a look each 250 ms), inside the 2 s that a read waits for ``after``."""
-    retry_ms: int = 100
-    retry_max_ms: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +233,13 @@ class Projector:
         clock: Clock,
         *,
         topics: Iterable[str] | None = None,
-        policy: Policy = Policy(),
+        policy: Policy = LIVE,
         guards: Guards = Guards(),
         faults: Faults = no_faults,
+        tell_positions: bool = True,
     ) -> None:
-        """``topics``: read these alone; None: all topics of the tables."""
+        """``topics``: read these alone; None: all topics of the tables. ``tell_positions``: into ``projection_position``, for
+        other processes; where there is none it would only cost two inserts a second."""
         self._log = log
         self._warehouse = warehouse
         self._clock = clock
@@ -280,8 +259,8 @@ class Projector:
         self._read: dict[TopicPartition, int] = {}
         self._intended = False
         self._dirty = False
-        self._tokens = float(policy.inserts_per_second)
-        self._tokens_at = 0.0
+        self._tell = tell_positions
+        self._pace = Pace(policy)
         self._committed_at = 0.0
         self._positions_at = 0.0
         self._positions_told: dict[TopicPartition, int] = {}
@@ -467,7 +446,8 @@ class Projector:
 
     async def _loop(self, session: TaskSession, reader: LogReader) -> None:
         loop = asyncio.get_running_loop()
-        self._committed_at = self._positions_at = self._tokens_at = loop.time()
+        self._committed_at = self._positions_at = loop.time()
+        self._pace = Pace(self._policy, loop.time())
         while not self._stopping.is_set():
             await self._gather(reader)
             due = self._due(loop.time())
@@ -529,23 +509,11 @@ class Projector:
         self._read[tp] = piece.next_position
 
     def _due(self, now: float) -> list[_Buffer]:
-        """Buffers to flush now, in the order of the tables; none while the insert budget is spent."""
-        policy = self._policy
-        self._tokens = min(float(policy.inserts_per_second), self._tokens + (now - self._tokens_at) * policy.inserts_per_second)
-        self._tokens_at = now
-        filled = [b for b in self._buffers.values() if b.count]
-        if not filled or self._tokens < 1:
-            return []
-        if sum(b.count for b in filled) >= policy.flush_rows or sum(b.size for b in filled) >= policy.max_bytes:
-            return filled
+        """Buffers to flush now, in the order of the tables."""
         asked = {tp for tp, _, _ in self._waiters}
-        return [
-            b
-            for b in filled
-            if (age := (now - b.since) * 1000) >= policy.small_wait_ms
-            or (age >= policy.flush_ms and b.count >= policy.small_rows)
-            or not asked.isdisjoint(b.arrived)
-        ]
+        buffers = list(self._buffers.values())
+        held = [Held(b.count, b.size, b.since, not asked.isdisjoint(b.arrived)) for b in buffers]
+        return [buffers[i] for i in self._pace.due(held, now)]
 
     async def _flush(self, session: TaskSession, due: Sequence[_Buffer]) -> None:
         blocks = []
@@ -600,7 +568,7 @@ class Projector:
     async def _insert(self, schema: TableSchema, data: pa.Table, token: str) -> None:
         """One insert, again and again under the same token while the warehouse cannot be reached."""
         await self._patiently(schema.name, lambda: self._warehouse.insert(schema, data, token))
-        self._tokens -= 1
+        self._pace.spend()
         self.counters.inserts += 1
 
     async def _patiently(self, table: str, ask: Callable[[], Awaitable[T]]) -> T:
@@ -667,7 +635,7 @@ class Projector:
 
     async def _tell_positions(self, now: float) -> None:
         """Into ``projection_position``, at a leisurely pace."""
-        if now - self._positions_at < self._policy.position_ms / 1000:
+        if not self._tell or now - self._positions_at < self._policy.position_ms / 1000:
             return
         self._positions_at = now
         moved = {tp: p for tp, p in self.progress().items() if self._positions_told.get(tp) != p}

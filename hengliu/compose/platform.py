@@ -147,7 +147,9 @@ class Platform:
             await self.intake.start()
             self._closers.append(("intake", self.intake.stop))
         if Role.PROJECTOR in self.roles:
-            projector = Projector(self.log, self.warehouse, declared, settings.partitions, self.clock)
+            projector = Projector(
+                self.log, self.warehouse, declared, settings.partitions, self.clock, tell_positions=not settings.one_process
+            )
             self._spawn("projector", projector.run())
             self._closers.append(("projector", projector.stop))
             stages.append(_NamedStage("projector", projector.progress))

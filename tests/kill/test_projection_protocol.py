@@ -136,7 +136,7 @@ def _moment(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-_FILLED = {"operator_version", "flow", "quality", "rule_version"}
+_FILLED = {"operator_version", "flow", "quality", "rule_version", "commodity_assumed"}
 """Columns that a default fills where the event is silent."""
 
 
