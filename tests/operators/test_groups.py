@@ -21,6 +21,7 @@ from streams.operators.overload import Overload
 from streams.operators.tickets import Tickets
 from tests.operators.journey_strategies import legs, movements
 from tests.operators.laws import Input, in_receive_order
+from tests.operators.passage_strategies import passages
 from tests.operators.strategies import BASE, DAY, HOUR, meter_readings, quotes, reports, sold, stock_inputs, weighings
 
 CATALOG = Catalog()
@@ -31,10 +32,10 @@ def mixed(*inputs: list[Input]) -> list[Input]:
 
 
 INPUTS = {
-    "vehicle": st.builds(mixed, weighings(), movements()),
+    "vehicle": st.one_of(st.builds(mixed, weighings(), movements()), passages()),
     "meter": meter_readings(),
-    "device": reports(),
-    "site": st.builds(mixed, stock_inputs(), legs()),
+    "device": st.one_of(reports(), passages()),
+    "site": st.one_of(st.builds(mixed, stock_inputs(), legs()), passages()),
     "enterprise": sold(),
     "market": quotes(),
 }
