@@ -130,7 +130,7 @@ class Shipments:
     ``timeout_s``) and the way together, since a ticket may be made with the registered tare only then.
 
     Of several loadings under one waybill (enterprises number theirs alike) an unloading takes the one of its own plate, else
-    the nearest one whose places fit. A load for a division that is not registered as inside the city is never missing.
+    the nearest one whose places fit. A load that nobody says is for the city is never missing.
     """
 
     name: Final = "shipments"
@@ -172,7 +172,7 @@ class Shipments:
             _let_go(scratch, crowded)
             if unloading is not None:
                 yield from self._compare(state, event.id, one, unloading.id, unloading.item, received)
-            elif inside(state.reference, one.destination, one.time):
+            elif _for_the_city(state, one):
                 timers.set(received + policy.missing_after_s * 1000, f"{_MISSING}\x1f{one.shipment}\x1f{event.id}")
             return
         loading, _ = meet.right(one.shipment, waiting, _bound(policy))
@@ -256,6 +256,16 @@ class Shipments:
                 rule=policy.rule,
                 rule_version=version,
             )
+
+
+def _for_the_city(state: State, loaded: Weighed) -> bool:
+    """Whether a load must be weighed at the other end: it is for a division registered as inside the city, or for the whole
+    city in which it was loaded (GB/T 2260: a prefecture's code ends in 00, a province's in 0000)."""
+    named = loaded.destination
+    known = inside(state.reference, named, loaded.time)
+    if known is None and named is not None and named.endswith("00") and not named.endswith("0000"):
+        return lies_in(loaded.division, named)
+    return bool(known)
 
 
 def _let_go(scratch: Scratch, gone: Iterable[Alone]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +125,7 @@ def test_a_fix_every_ten_seconds_leaves_forty_and_after_a_day_none() -> None:
     (row,) = drive(*inputs).state["positions", "plates"].values()
     assert len(row.fixes) == 40
     assert len(row.seen) == 8
+    assert len(msgspec.msgpack.encode(row)) < 3_500
     assert not any(drive(*inputs, after=2 * 24 * 60).state.values())
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -210,7 +211,14 @@ def test_a_load_that_never_arrives_is_missing_by_the_recorded_clock() -> None:
     assert raised.emit.at == raised.emit.known_at == BASE + 46 * HOUR
 
 
-@pytest.mark.parametrize("destination", ["640205", "150999", None], ids=["outside", "unknown", "none"])
+def test_a_load_for_the_whole_city_is_missing_like_one_for_a_district() -> None:
+    assert warned(ship(ticket("out", 0, 33_000, destination="150300"), after=36)) == [("raised", "shipment-missing")]
+
+
+@pytest.mark.parametrize(
+    "destination", ["640205", "150999", "150000", "640200", None],
+    ids=["outside", "unknown", "the province", "another city", "none"],
+)  # fmt: skip
 def test_a_load_that_is_not_for_the_city_is_never_missing(destination: str | None) -> None:
     more: dict[str, Any] = {"destination": destination} if destination else {}
     assert warned(ship(ticket("out", 0, 33_000, waybill="W1", **more), after=200)) == []
@@ -257,6 +265,17 @@ def test_loading_old_files_times_nothing_out() -> None:
     found = ship(*(received(t, n) for n, t in enumerate([*out, *in_])))
     assert warned(found) == []
     assert len(found.data("shipment.weighed")) == 2 * len(trips)
+
+
+def test_what_is_held_of_a_truck_and_of_a_shipment_is_bounded() -> None:
+    """Thirty loads that nobody unloads, all under one waybill."""
+    loads = [ticket("out", h, 33_000, waybill="yd0000001", destination="150302", origin="150303") for h in range(30)]
+    state = ship(*loads).state
+    (legs,), (pairs,) = state["legs", "legs"].values(), state["shipments", "pairs"].values()
+    assert (len(legs.left), len(pairs.left)) == (8, 4)
+    assert len(msgspec.msgpack.encode(legs)) < 3_000
+    assert len(msgspec.msgpack.encode(pairs)) < 1_500
+    assert not state["shipments", "missing"]
 
 
 # ---- the rule
