@@ -22,7 +22,7 @@ from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event, ms_of
 from hengliu.ports.clock import ManualClock
-from hengliu.ports.log import EventLog, Headers, TaskId, TopicPartition
+from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, Slice, TaskId, TopicPartition
 from hengliu.reference.rules import RuleDeclaration
 from streams.kernel.merge import Arrival, Merge
 from streams.kernel.operator import Operator
@@ -169,6 +169,10 @@ class Backtest:
         """Task to the clock that its replay reached: what the live task did later is not compared."""
         self.beyond = 0
         """Warnings of the log that lie behind those clocks."""
+        self._passed: dict[str, str] = {}
+        """Derived topics that one replayed group hands to another (it alone writes them), by the writing group. Else what a
+        changed parameter does to the first would not reach the second."""
+        self._outputs: dict[tuple[str, int], list[Record]] = {}
         self.other_version = 0
         """Warnings of the log that another version of the operator raised: their ids may differ."""
 
@@ -182,11 +186,9 @@ class Backtest:
         partitions = next(s.partitions for s in await self.log.topics() if s.name == topics.REGISTRY)
         now: list[Raised] = []
         versions: dict[str, int] = {}
-        for group in self.groups:
-            operators = _needed(group, self.rule.operators)
-            if operators:
-                versions |= {o.name: o.version for o in operators}
-                now += await self._replay(group, operators, partitions)
+        for group, operators in self._groups():
+            versions |= {o.name: o.version for o in operators}
+            now += await self._replay(group, operators, partitions)
         then = await self._then(partitions)
         current = {versions[name] for name in self.rule.operators if name in versions}
         self.other_version = sum(r.operator_version not in current for r in then)
@@ -194,6 +196,25 @@ class Backtest:
         return compare(now, then)
 
     # ---- what would have been --------------------------------------------------------------------------------------------
+
+    def _groups(self) -> list[tuple[Group, tuple[Operator, ...]]]:
+        """The groups to replay with their operators, each after those whose topics it takes from the replay."""
+        left = [(group, needed) for group in self.groups if (needed := _needed(group, self.rule.operators))]
+        for group, operators in left:
+            for topic in {self.catalog[t].topic for o in operators for t in o.emits} - {topics.WARNING}:
+                writers = {o.name for g in self.groups for o in g.operators if topic in self._written(o)}
+                if writers <= {o.name for o in operators} and any(topic in g.inputs for g, _ in left if g is not group):
+                    self._passed[topic] = group.name
+        ordered: list[tuple[Group, tuple[Operator, ...]]] = []
+        while left:
+            ahead = {group.name for group, _ in left}
+            ready = [pair for pair in left if not any(self._passed.get(t) in ahead - {pair[0].name} for t in pair[0].inputs)]
+            ordered += ready
+            left = [pair for pair in left if pair not in ready]
+        return ordered
+
+    def _written(self, operator: Operator) -> set[str]:
+        return {self.catalog[t].topic for t in operator.emits}
 
     async def _replay(self, group: Group, operators: Sequence[Operator], partitions: int) -> list[Raised]:
         """One group, all partitions in step, so that the registry is read once."""
@@ -208,8 +229,9 @@ class Backtest:
             Merge(clocked, [topics.REGISTRY], {topics.REGISTRY: every, **{t: [p] for t in clocked}}, gap_ms=GAP_MS)
             for p in every
         ]
-        tps = [TopicPartition(t, p) for t in (topics.REGISTRY, *clocked) for p in every]
-        ends = await self.log.end_positions(tps)
+        passed = {t for t in clocked if self._passed.get(t, group.name) != group.name}
+        tps = [TopicPartition(t, p) for t in (topics.REGISTRY, *clocked) if t not in passed for p in every]
+        ends = dict(await self.log.end_positions(tps))
         at = dict.fromkeys(tps, 0)
         start = None if self.warm_up_ms is None else self.from_ms - self.warm_up_ms
         for tp in tps:
@@ -218,6 +240,11 @@ class Backtest:
         for p, merge in enumerate(merges):
             own = {tp: at[tp] for tp in tps if tp.topic == topics.REGISTRY or tp.partition == p}
             merge.restore(merge.state(), own)
+        for topic in passed:
+            for p in every:
+                piece = self._handed(topic, p, clocked[topic])
+                merges[p].offer(piece)
+                at[piece.tp] = ends[piece.tp] = piece.next_position
         self.progress.total += sum(ends[tp] - at[tp] for tp in tps)
         found: list[Raised] = []
         # As a task has it that learns the rule before anything else; a version that the log holds for always replaces it.
@@ -250,8 +277,26 @@ class Backtest:
             task.transform([self._as_published(a) for a in arrivals], clock, outputs)
         self.clocks[str(task.task)] = clock
         self.progress.records += len(arrivals)
-        written = (append.records for append in outputs.appends() if append.topic == topics.WARNING)
-        return self._of_rule((record.headers, record.value) for records in written for record in records)
+        found: list[Raised] = []
+        for append in outputs.appends():
+            if append.topic == topics.WARNING:
+                found += self._of_rule((record.headers, record.value) for record in append.records)
+            elif self._passed.get(append.topic) == task.task.group:
+                self._outputs.setdefault((append.topic, append.partition), []).extend(append.records)
+        return found
+
+    def _handed(self, topic: str, partition: int, writers: Sequence[str]) -> Slice:
+        """What a replayed group wrote to one partition, and its clocks, in place of what the log has there."""
+        records = self._outputs.pop((topic, partition), [])
+        ticks = [
+            Record(b"", b"", Headers(received=self.clocks.get(writer, 0), type=CLOCK_TYPE, upstream=writer))
+            for writer in writers
+        ]
+        rows = [*records, *ticks]
+        return Slice(
+            topic, partition, 0, len(rows), range(len(rows)), [r.key for r in rows], [r.value for r in rows],
+            [r.headers for r in rows],
+        )  # fmt: skip
 
     def _first_version(self) -> list[Arrival]:
         if not (self.parameters or self.active):

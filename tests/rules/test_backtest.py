@@ -92,6 +92,14 @@ async def test_a_lower_limit_raises_more_and_a_higher_one_less(city: Path) -> No
     assert {r.parameters["limit_kg"] for r in lower.only_now} == {"40000"}
 
 
+async def test_what_one_group_derives_reaches_the_next(city: Path) -> None:
+    """Legs are joined in one group, judged in another: a parameter of the join shows in the warnings."""
+    _, found = await replay(city, "shipment", parameters={"match_within_s": "60"})
+    _, unchanged = await replay(city, "shipment")
+    assert len(found.both) + len(found.only_now) != len(unchanged.both)
+    assert found.only_then
+
+
 async def test_a_retired_rule_is_tested_before_it_is_switched_on(city: Path) -> None:
     _, as_was = await replay(city)
     _, switched = await replay(city, active=True)
