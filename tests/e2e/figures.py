@@ -110,7 +110,7 @@ async def _shipments(client: httpx.AsyncClient, balance: Balance, span: Mapping[
     theirs = {
         r["shipment"]: (
             (r["loaded_site"], r["loaded_kg"]) if r["loadings"] else None,
-            (r["unloaded_site"], r["unloaded_kg"]) if r["unloadings"] else None,
+            (r["unloaded_site"], r["unloaded_kg"]) if r["unloaded_kg"] is not None else None,  # not who was never weighed empty
         )
         for r in await items(client, "/v1/shipments", **span)
     }
