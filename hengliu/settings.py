@@ -59,6 +59,9 @@ class Settings(BaseSettings):
         pattern="^(faust|bare)$",
         description="Who runs the stream tasks: `faust` (membership by Faust) or `bare` (all of them in this process).",
     )
+    worker_session_s: Annotated[float, Field(ge=6, le=300)] = Field(
+        10, description="How long a worker that has died keeps its tasks on Kafka, in seconds; 6 is the broker's own least."
+    )
     commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(
         100, description="Longest time between a stream task's first uncommitted effect and its commit, in milliseconds."
     )

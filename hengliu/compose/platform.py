@@ -181,7 +181,7 @@ class Platform:
             register_transports()
             bootstrap = self.settings.kafka_bootstrap
             broker = f"hengliu-kafka://{bootstrap}" if bootstrap else "hengliu-local://"
-            supervisor = FaustShell(topology, consumer_groups(self.settings), broker)
+            supervisor = FaustShell(topology, consumer_groups(self.settings), broker, self.settings.worker_session_s)
         else:
             supervisor = Supervisor(topology, topology.task_ids())
         await supervisor.start()
