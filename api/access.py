@@ -85,8 +85,3 @@ class Reading:
         if self.scope.everything:
             return "*"
         return "|".join((",".join(sorted(self.scope.enterprises)), ",".join(sorted(self.scope.divisions))))
-
-    @property
-    def administers(self) -> bool:
-        """Whether they may release what is in quarantine."""
-        return self.principal.has(Role.ADMIN)

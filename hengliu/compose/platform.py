@@ -9,7 +9,6 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,10 +18,10 @@ import api.app
 import projections.queries
 from aggregates.outbox import Outbox
 from aggregates.registry import Registry, event_store_environment
-from api.deps import ApiLimits, Deps
+from api.deps import ApiLimits, Deps, Progress
 from api.health import Monitor
 from api.live import Hub, Panel
-from api.progress import StageProgress, WarehousePositions
+from api.progress import ProjectorProgress, StageOf, StageProgress, WarehousePositions
 from api.server import ApiServer, ServerLimits
 from hengliu import __version__
 from hengliu.compose.adapters import (
@@ -67,17 +66,6 @@ def try_address(host: str, port: int) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
-
-
-@dataclass(frozen=True, slots=True)
-class _NamedStage:
-    """A part of the platform as ``/readyz`` watches it."""
-
-    name: str
-    read: Callable[[], Mapping[TopicPartition, int]]
-
-    def positions(self) -> Mapping[TopicPartition, int]:
-        return self.read()
 
 
 class Platform:
@@ -129,7 +117,7 @@ class Platform:
         self._closers.append(("log", self.log.close))
         await self.log.create_topics(self.catalog.topic_specs(settings.partitions))
         declared = tables(self.catalog)
-        stages: list[_NamedStage] = []
+        stages: list[StageOf] = []
         if self.roles & {Role.API, Role.PROJECTOR}:
             self.warehouse = await open_warehouse(settings)
             self._closers.append(("warehouse", self.warehouse.close))
@@ -146,13 +134,14 @@ class Platform:
             )  # fmt: skip
             await self.intake.start()
             self._closers.append(("intake", self.intake.stop))
+        projector: Projector | None = None
         if Role.PROJECTOR in self.roles:
             projector = Projector(
                 self.log, self.warehouse, declared, settings.partitions, self.clock, tell_positions=not settings.one_process
             )
             self._spawn("projector", projector.run())
             self._closers.append(("projector", projector.stop))
-            stages.append(_NamedStage("projector", projector.progress))
+            stages.append(StageOf("projector", projector.progress))
         if Role.WORKER in self.roles:
             stages += await self._start_streams()
         registry: Registry | None = None
@@ -171,9 +160,9 @@ class Platform:
             assert directory is not None
             self.commands = RegistryCommands(registry, self.log, directory, settings.partitions, outbox)
             self._spawn("registrations", self.commands.run())
-            await self._start_http(stages)
+            await self._start_http(stages, projector)
 
-    async def _start_streams(self) -> list[_NamedStage]:
+    async def _start_streams(self) -> list[StageOf]:
         policy = CommitPolicy(interval_ms=self.settings.commit_interval_ms)
         topology = Topology(self.log, self.clock, self.catalog, self.settings.partitions, policy=policy)
         supervisor: Supervisor | FaustShell
@@ -198,7 +187,7 @@ class Platform:
 
             return read
 
-        return [_NamedStage(group, of_group(group)) for group in topology.group_names]
+        return [StageOf(group, of_group(group)) for group in topology.group_names]
 
     async def _way_to_intake(self) -> Callable[[Sequence[bytes]], Awaitable[Sequence[str]]]:
         if self.intake is not None:
@@ -212,10 +201,11 @@ class Platform:
         self._closers.append(("way to intake", client.close))
         return client.submit
 
-    async def _start_http(self, stages: Sequence[_NamedStage]) -> None:
+    async def _start_http(self, stages: Sequence[StageOf], projector: Projector | None) -> None:
         settings = self.settings
-        if Role.PROJECTOR in self.roles:
-            progress = StageProgress([s for s in stages if s.name == "projector"])
+        progress: Progress
+        if projector is not None:
+            progress = ProjectorProgress(projector)  # a read that waits for its own event has it flushed at once
         else:
             positions = WarehousePositions(self.warehouse, "projector")
             self._spawn("projector positions", positions.run())
@@ -234,7 +224,7 @@ class Platform:
             self._spawn("worker positions", workers.run())
             groups = consumer_groups(settings)
             stages = [s for s in stages if s.name not in groups]
-            stages += [_NamedStage(name, partial(workers.of, group)) for name, group in groups.items()]
+            stages += [StageOf(name, partial(workers.of, group)) for name, group in groups.items()]
         hub = Hub(run_panel, progress, self.clock, self.meters)
         monitor = Monitor(self.log, stages, self.meters)
         assert self.intake is not None

@@ -49,8 +49,6 @@ class ParsePolicy:
     """Bytes of one element as sent."""
     max_depth: int = 32
     """Nested objects and arrays, the event itself counted."""
-    max_batch: int = 5_000
-    """Elements of one body."""
     max_extensions: int = 32
     max_name: int = 64
     """Characters of an extension's name. CloudEvents 1.0.2 asks for 20 and does not enforce it."""

@@ -122,10 +122,6 @@ class Reference:
     def rule(self, rule: str, time: int) -> RulePublished | None:
         return self._find("rules", RulePublished, rule, time)  # type: ignore[no-any-return]
 
-    def device_sources(self) -> list[str]:
-        """Every registered device's source, sorted."""
-        return sorted(self._tables["devices"])
-
     def unheard_ms(self, since: int, until: int) -> int:
         """How much of a time (ms, recorded time) nobody received: the union of the gaps of all partitions."""
         gaps: list[tuple[int, int]] = []

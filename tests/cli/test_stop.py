@@ -1,9 +1,10 @@
-"""The exit code says whether everything closed."""
+"""One process, started and stopped: the exit code says whether everything closed."""
 
 import os
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hengliu.compose.platform import Platform, serve
@@ -20,7 +21,18 @@ def settings(folder: Path) -> Settings:
 
 
 async def test_a_clean_stop_is_zero(tmp_path: Path) -> None:
-    assert await serve(settings(tmp_path), frozenset(Role), ask_to_stop) == 0
+    answers: list[int] = []
+
+    async def read_then_stop(platform: Platform) -> None:
+        async with httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=20) as client:
+            answer = await client.get("/v1/weighings", params={"after": "nowhere/0/1"})
+            answers.append(answer.status_code)
+        await ask_to_stop(platform)
+
+    wanted = settings(tmp_path).model_copy(update={"open_reading": True})
+    assert await serve(wanted, frozenset(Role), read_then_stop) == 0
+    # Asked of the projector itself, which knows at once that no table reads this topic (and flushes what is waited for).
+    assert answers == [400]
 
 
 @pytest.mark.logs_errors
