@@ -15,130 +15,34 @@ counts as seen when it was received at the latest; when old files are loaded, th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from streams.kernel.joins import Alone, Bound, BoundedJoin, Pending, Waiting
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import Scratch, State
-from streams.operators.records import DAY_MS, Event, Scope, join_causes, time_of, warning, warning_id
+from streams.operators.plates import (
+    OPEN,
+    SKEW_MS,
+    Capture,
+    Clock,
+    Mismatch,
+    Passed,
+    PlateMatchPolicy,
+    Weighed,
+    Witness,
+    differing,
+)
+from streams.operators.records import DAY_MS, Event, join_causes, time_of, warning, warning_id
 from streams.operators.timers import TIMER_TABLE, TimerRow, Timers
-from streams.rules.policy import parameter, policy_of
+from streams.rules.policy import policy_of
 
-__all__ = ["Capture", "Mismatch", "PlateMatch", "PlateMatchPolicy", "Weighed", "Witness", "differing"]
+__all__ = ["PlateMatch"]
 
 _SAME, _OTHER, _WITNESS, _PASSED, _CLOCKS = "same", "other", "witness", "passed", "clocks"
-_HEARD = 64
-"""Verdicts of a witness that its reliability is counted over."""
-_OPEN = 64
-"""Open warnings held of one witness; each for a day at most."""
 _ALONE = 64
 """Captures and weighings without their like that wait for each other, each at most, of one witness."""
-
-_SKEW_MS = 60_000
-"""How far the clocks of a camera and a scale may be apart, and one may go back when it is set."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlateMatchPolicy:
-    """Parameters of rule ``plate-match``: this platform's choice.
-
-    ``gate_within_s`` covers the queue between gate and scale. Cameras misread: one character, taken for one like it by a camera
-    that is not sure, is the same plate; any other single character by such a camera is of low severity.
-    """
-
-    rule: ClassVar[str] = "plate-match"
-    RULE_VERSION: ClassVar[int] = 1
-
-    gate_within_s: int = parameter(
-        1_200, unit="s", zh="与出入口抓拍的最长间隔", en="Longest time to a capture at the gate", minimum=1, maximum=14_400
-    )
-    scale_within_s: int = parameter(
-        90, unit="s", zh="与磅上抓拍的最长间隔", en="Longest time to a capture at the scale", minimum=1, maximum=3_600
-    )
-    sure_percent: int = parameter(
-        85, unit="%", zh="可信的识别置信度", en="Confidence of a sure reading", minimum=0, maximum=100
-    )
-    alike: str = parameter(
-        "0D 0O 0Q 06 08 09 1I 1L 1T 17 27 2Z 38 4A 5S 56 68 6G 89 8B CG DQ EF HN MN PR UV VY XY KX",
-        zh="易混字符对",
-        en="Pairs of characters that are alike",
-    )
-    again_kg: int = parameter(
-        100, unit="kg", zh="视为同一次过磅的差值", en="Difference of one vehicle weighed again", minimum=0
-    )
-    heard: int = parameter(8, zh="判定前的过磅数", en="Weighings before a witness is heard", minimum=1, maximum=_HEARD)
-    heard_percent: int = parameter(
-        70, unit="%", zh="判定所需的相符比例", en="Share of weighings that a witness agrees with", minimum=0, maximum=100
-    )
-
-
-class Capture(msgspec.Struct, frozen=True):
-    """A plate that a camera read, at event time ``time``, ms."""
-
-    plate: str
-    time: int
-    camera: str
-    origin: str
-    direction: str | None = None
-    confidence: int | None = None
-
-
-class Weighed(msgspec.Struct, frozen=True):
-    """A plate that a weighing named, at event time ``time``, ms."""
-
-    plate: str
-    time: int
-    origin: str
-    scope: Scope
-
-
-class Mismatch(msgspec.Struct, frozen=True):
-    """An open warning: who was weighed and who was seen, and the times (ms) of the weighings and captures it is about."""
-
-    warning: str
-    plate: str
-    seen: str
-    severity: str
-    scope: Scope
-    weighed_at: tuple[int, ...]
-    seen_at: tuple[int, ...]
-    rule_version: int
-    received: int
-    changes: int = 0
-
-
-class Witness(msgspec.Struct, frozen=True):
-    """The last verdicts of a witness, newest lowest bit (1: a weighing met its capture), and its open warnings."""
-
-    agreed: int = 0
-    verdicts: int = 0
-    open: tuple[Mismatch, ...] = ()
-
-    def heard(self, policy: PlateMatchPolicy) -> bool:
-        return self.verdicts >= policy.heard and self.agreed.bit_count() * 100 >= policy.heard_percent * self.verdicts
-
-    def with_verdict(self, agreed: bool) -> "Witness":
-        bits = (self.agreed << 1 | agreed) & ((1 << _HEARD) - 1)
-        return msgspec.structs.replace(self, agreed=bits, verdicts=min(self.verdicts + 1, _HEARD))
-
-
-class Passed(msgspec.Struct, frozen=True):
-    """The last weighings of one plate at one witness, as (ms, kg), and until when they are held (recorded time, ms)."""
-
-    known: tuple[tuple[int, int], ...]
-    until: int
-
-
-class Clock(msgspec.Struct, frozen=True):
-    """Time of a camera's last capture, and the last stretches (ms) that it went back over. A file of old days that is loaded
-    beside goes back further than a clock does."""
-
-    last: int
-    wrong: tuple[tuple[int, int], ...] = ()
 
 
 class _Passing(msgspec.Struct, frozen=True):
@@ -148,23 +52,6 @@ class _Passing(msgspec.Struct, frozen=True):
     mass_kg: int = 0
     direction: str | None = None
     confidence_percent: int | None = None
-
-
-def differing(plate: str, other: str, alike: str = "") -> int:
-    """How many characters differ, position by position; pairs that are alike count nothing. Other lengths: all of them."""
-    if len(plate) != len(other):
-        return max(len(plate), len(other))
-    pairs = _pairs(alike)
-    return sum(a != b and frozenset((a, b)) not in pairs for a, b in zip(plate, other, strict=True))
-
-
-@lru_cache(maxsize=16)
-def _pairs(alike: str) -> frozenset[frozenset[str]]:
-    return frozenset(frozenset(pair) for pair in alike.split())
-
-
-def _around(seconds: int, keep: int) -> Bound:
-    return Bound.around(seconds * 1_000, seconds * 1_000, keep)
 
 
 class PlateMatch:
@@ -190,7 +77,7 @@ class PlateMatch:
 
     _decoders: Final = dict.fromkeys(sorted(inputs), msgspec.json.Decoder(Event[_Passing]))
 
-    def __init__(self, policy: PlateMatchPolicy = PlateMatchPolicy()) -> None:
+    def __init__(self, policy: PlateMatchPolicy = PlateMatchPolicy()) -> None:  # noqa: B008 (frozen)
         self._policy = policy
 
     def step(self, state: State, batch: Batch) -> Effects:
@@ -224,10 +111,10 @@ class _Step:
     def _may_be(self, capture: Capture, weighed: Weighed) -> bool:
         """Whether the two may be one vehicle: in before the scale, out after it, and seen by a camera whose clock was right."""
         after = weighed.time - capture.time
-        if (capture.direction == "in" and after < -_SKEW_MS) or (capture.direction == "out" and after > _SKEW_MS):
+        if (capture.direction == "in" and after < -SKEW_MS) or (capture.direction == "out" and after > SKEW_MS):
             return False
         clock: Clock | None = self.scratch.get(_CLOCKS, capture.camera)
-        return clock is None or not any(start <= capture.time <= end for start, end in clock.wrong)
+        return clock is None or clock.was_right(capture.time)
 
     def arrive(self, row: int, event: Event[Any]) -> None:
         batch, data = self._batch, event.data
@@ -243,10 +130,16 @@ class _Step:
         bound = _bound(policy, witness)
         key = f"{witness}\x1f{data.plate}"
         id_ = f"{event.source}\x1f{event.id}"
-        if weighed and self._is_again(key, time, data.mass_kg, bound, policy, received):
-            return
-        if not weighed:
-            self._read_clock(event.source, time)
+        gate = witness.endswith("\x1f")
+        if weighed:
+            if gate and self._is_again(key, time, data.mass_kg, bound, policy, received):
+                return
+        else:
+            clock: Clock = self.scratch.get(_CLOCKS, event.source) or Clock(time)
+            self.scratch.put(_CLOCKS, event.source, clock.read(time))
+            passed: Passed | None = self.scratch.get(_PASSED, key)
+            if passed is not None and passed.known:  # whoever passed the gate comes to be weighed another time
+                self.scratch.put(_PASSED, key, Passed((), passed.until))
         if self._take_back(witness, data.plate, time, bound, row, seen=weighed):
             return
         if weighed:
@@ -274,12 +167,6 @@ class _Step:
             self._put(own, Witness())
         return own
 
-    def _read_clock(self, camera: str, time: int) -> None:
-        clock: Clock = self.scratch.get(_CLOCKS, camera) or Clock(time)
-        back = clock.last - time
-        wrong = (*clock.wrong, (time, clock.last))[-4:] if _SKEW_MS < back <= 2 * DAY_MS else clock.wrong
-        self.scratch.put(_CLOCKS, camera, Clock(time, wrong))
-
     def _get(self, witness: str) -> Witness:
         found: Witness | None = self.scratch.get(_WITNESS, witness)
         return found or Witness()
@@ -288,7 +175,8 @@ class _Step:
         self.scratch.put(_WITNESS, witness, row)
 
     def _is_again(self, key: str, time: int, mass_kg: int, bound: Bound, policy: PlateMatchPolicy, received: int) -> bool:
-        """Whether the vehicle was weighed just before with the same load: one pass, which one capture witnesses."""
+        """Whether the vehicle was weighed just before with the same load, and has not passed the gate since: one visit's
+        crossing, which one capture witnesses."""
         passed: Passed | None = self.scratch.get(_PASSED, key)
         known = passed.known if passed is not None else ()
         again = any(abs(t - time) <= bound.latest_ms and abs(kg - mass_kg) < policy.again_kg for t, kg in known)
@@ -387,7 +275,7 @@ class _Step:
                 now = Mismatch(
                     id_, named.plate, seen.plate, severity, named.scope, (weighing.time,), (capture.time,), version, at
                 )
-                rest = row.open[-_OPEN + 1 :]
+                rest = row.open[-OPEN + 1 :]
             else:
                 now = msgspec.structs.replace(
                     known,
@@ -456,3 +344,7 @@ def _bound(policy: PlateMatchPolicy, witness: str, keep: int = 8) -> Bound:
     """Of the gates of a site (``site``, separator, nothing) or of the cameras of one scale."""
     scale = witness.split("\x1f")[1]
     return _around(policy.scale_within_s if scale else policy.gate_within_s, keep)
+
+
+def _around(seconds: int, keep: int) -> Bound:
+    return Bound.around(seconds * 1_000, seconds * 1_000, keep)

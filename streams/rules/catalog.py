@@ -14,7 +14,7 @@ from streams.operators.anomaly import AnomalyPolicy
 from streams.operators.calibration import CalibrationPolicy
 from streams.operators.idle_zero import IdleZeroPolicy
 from streams.operators.overload import OverloadPolicy
-from streams.operators.plate_match import PlateMatchPolicy
+from streams.operators.plates import PlateMatchPolicy
 from streams.operators.positions import PositionPolicy
 from streams.operators.prices import PricePolicy
 from streams.operators.repeated import RepeatedWeighingPolicy

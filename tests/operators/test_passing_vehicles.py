@@ -5,7 +5,8 @@ import pytest
 from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered, RulePublished, VehicleRegistered
 from hengliu.events.family import EventData
-from streams.operators.plate_match import PlateMatch, differing
+from streams.operators.plate_match import PlateMatch
+from streams.operators.plates import differing
 from streams.operators.repeated import RepeatedWeighing
 from streams.operators.tare_drift import TareDrift, TareDriftPolicy, drift
 from streams.operators.tickets import Tickets
@@ -360,6 +361,16 @@ def test_half_a_visit_explained_is_an_update() -> None:
         seen(AT + 36 * MINUTE, "宁A54321", "out"), seen(AT + MINUTE, PLATE, "in", received=AT + 2 * HOUR),
     ]  # fmt: skip
     assert [change for change, _ in changes(plates(*traffic(20), *visit))] == ["raised", "updated", "updated"]
+
+
+def test_a_vehicle_that_comes_again_at_once_is_seen_and_weighed_again() -> None:
+    """It loads where it has just unloaded: two tares of the same mass, out and in at the gate between them."""
+    visits = [
+        seen(AT, PLATE, "in"), weighed(AT + 2 * MINUTE, 48_900), weighed(AT + 12 * MINUTE, 15_000),
+        seen(AT + 13 * MINUTE, PLATE), seen(AT + 20 * MINUTE, PLATE, "in"),
+        weighed(AT + 22 * MINUTE, 15_000), weighed(AT + 32 * MINUTE, 48_000), seen(AT + 33 * MINUTE, PLATE),
+    ]  # fmt: skip
+    assert plates(*traffic(20), *visits, weighed(AT + 21 * MINUTE, 15_000, "宁A54321")).emitted == [], "a camera missed one"
 
 
 def test_a_camera_on_one_side_only_accuses_nobody() -> None:
