@@ -88,7 +88,7 @@ async def _unfinished(settings: Settings) -> tuple[int, int]:
     return weighings - 2 * tickets, weighings - 2 * flows
 
 
-async def _log_faults(settings: Settings, accepted: int) -> list[str]:
+async def log_faults(settings: Settings, accepted: int) -> list[str]:
     """Claims 1 and 2 over the log, 3 over the tables."""
     faults: list[str] = []
     catalog = Catalog()
@@ -173,7 +173,7 @@ async def prove(
             outcome.faults += [f"{role}: {deployment.output(role)}" for role in deployment.roles]
         accepted = sum(balance.accepted.values())
     await deployment.stop()
-    outcome.faults += await _log_faults(settings, accepted)
+    outcome.faults += await log_faults(settings, accepted)
     outcome.seconds = time.monotonic() - began
     return outcome
 
