@@ -45,11 +45,12 @@ PAGE = ROOT / "docs" / "detection.md"
 CATALOG = Catalog()
 FIRST_COUNTED = ms_of(datetime(2026, 3, 27, 16, tzinfo=UTC))
 """28 March 2026, midnight in Asia/Shanghai: the public holiday of 4 to 6 April lies in the fortnight."""
-GRACE_MS: Mapping[str, int] = {"shipment-missing": 4 * DAY_MS, "sales-abnormal": 2 * DAY_MS, "tare-missing": 2 * DAY_MS}
-"""How long after its cause has ended a warning still counts as of it; elsewhere twelve hours."""
-
-SEEN_BY_OTHERS = frozenset({"stop", "holiday"})
-"""Honest doubles of one code that another may rightly notice: the meters of a works that stands still."""
+GRACE_MS: Mapping[str, int] = {
+    "shipment-missing": 4 * DAY_MS, "sales-abnormal": 2 * DAY_MS, "series-anomaly": 6 * HOUR_MS, "tare-drift": 6 * HOUR_MS,
+}  # fmt: skip
+"""How long after its cause has ended a warning still counts as of it; elsewhere two hours."""
+SEEN_BY_OTHERS = frozenset({"stop", "holiday", "starved"})
+"""Honest things that the meters of a works rightly notice: it rests, or has run out of coal."""
 
 Row = tuple[str, int, str, bytes, tuple[str, str, str], str, int]
 
@@ -90,7 +91,7 @@ class Truth:
 
     def explains(self, warning: Raised) -> bool:
         """Whether the warning may be about this."""
-        late = self.end + GRACE_MS.get(self.code, 12 * HOUR_MS)
+        late = self.end + GRACE_MS.get(self.code, 2 * HOUR_MS)
         return bool(self.names & warning.names) and self.start - MINUTE_MS <= warning.at <= late
 
 
@@ -266,6 +267,8 @@ def _truths(world: World, until: int) -> Iterator[Truth]:
         if p.code or p.near:
             yield Truth(p.code or p.near, p.kind, frozenset({p.subject, *p.aliases}), p.start, p.end, bool(p.near),
                         " ".join(f"{name} {value}" for name, value in p.parameters.items()))  # fmt: skip
+        elif p.kind == "starved":
+            yield Truth("", p.kind, frozenset({p.subject, *p.aliases}), p.start, p.end, near=True)
         elif p.kind == "swap":
             yield Truth("meter-replaced", p.kind, frozenset({p.subject}), p.start, p.end + DAY_MS)
         elif p.kind == "repeated-gross":
@@ -294,7 +297,7 @@ def judge(outcome: Outcome) -> dict[str, Score]:
         by_code[truth.code].append(truth)
         for name in truth.names:
             by_name[name].append(truth)
-    scores = {code: Score(code) for code in sorted({*by_code, *(w.code for w in outcome.raised)})}
+    scores = {code: Score(code) for code in sorted({*by_code, *(w.code for w in outcome.raised)} - {""})}
     found: dict[int, int] = {}
     for w in outcome.raised:
         score = scores[w.code]
@@ -313,8 +316,8 @@ def judge(outcome: Outcome) -> dict[str, Score]:
             score.hints += 1
         else:
             score.false.append((w, f"honest double: {mine[0].kind}" if mine else "nothing was planted"))
-    for code, truths in by_code.items():
-        score = scores[code]
+    for code, score in scores.items():
+        truths = by_code[code]
         score.doubles = sum(begin <= t.start < end for t in truths if t.near)
         for t in truths:
             if t.near or not begin <= t.start < end:

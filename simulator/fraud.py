@@ -106,7 +106,7 @@ class Fraud(ABC):
             if t >= d.ballast.end:
                 d.ballast, d.ballast_kg = None, 0
         elif d.tares >= 12 and self._now("ballast_every_trips"):
-            d.ballast_kg = self._fraud.randrange(400, 1_600, SCALE_STEP_KG)
+            d.ballast_kg = self._fraud.randrange(300, 1_600, SCALE_STEP_KG)
             end = t + self._fraud.randint(20, 44) * HOUR_MS
             d.ballast = Planted("ballast", d.truck.plate, "", 0, end, "tare-drift warning", as_text({"kg": d.ballast_kg}),
                                 code="tare-drift")  # fmt: skip
@@ -157,7 +157,7 @@ class Fraud(ABC):
         honest = not d.trip.kind and not d.overload and not d.repeat
         half_outside = d.line.start not in self.works or d.line.end not in self.works
         if d.load and honest and half_outside and self._now("chip_every_weighings"):
-            d.trip.kind, step = "chip", -self._fraud.randrange(400, 2_400, SCALE_STEP_KG)
+            d.trip.kind, step = "chip", -self._fraud.randrange(260, 2_400, SCALE_STEP_KG)
             self._fraudulent("chip", "weight-curve-step", plate, scale.site.site.id, t, t, scale.device.source, kg=step)
         elif self._now("step_off_every_weighings"):
             climb = self._fraud.randint(70, 190)
@@ -187,7 +187,7 @@ class Fraud(ABC):
         trip, end, plate, fraud = d.trip, self.works[d.line.end], d.truck.plate, self._fraud
         names = (d.waybill,)
         if self._now("theft_every_trips"):
-            trip.kind, taken = "theft", fraud.randint(400, 4_000)
+            trip.kind, taken = "theft", fraud.randint(200, 4_000)
             d.load -= taken
             self.exported[d.commodity] = self.exported.get(d.commodity, 0) + taken
             trip.planted = self._fraudulent("theft", "shipment-quantity", plate, w.site.id, t, t, *names, kg=taken)
@@ -379,7 +379,7 @@ class Fraud(ABC):
         self.registrations.append((t, *calibrated(scale.device, t, t + 365 * DAY_MS)))
 
     def _unzero(self, t: int, _: Any) -> None:
-        self._off_zero(t, self._fraud.choice((-1, 1)) * self._fraud.randrange(60, 300, SCALE_STEP_KG), near=False)
+        self._off_zero(t, self._fraud.choice((-1, 1)) * self._fraud.randrange(40, 300, SCALE_STEP_KG), near=False)
 
     def _snow(self, t: int, _: Any) -> None:
         self._off_zero(t, self._fraud.choice((20, 40)), near=True)
@@ -488,6 +488,17 @@ class Fraud(ABC):
     def _start_works(self, t: int, w: Works) -> None:
         w.stopping = w.stopped = False
         self._reopen(t, w)
+
+    def _idle(self, t: int, w: Works, kg: int) -> None:
+        """Write down that a works stood still for an hour or more for want of coal or of room: its meters show it."""
+        if kg or w.stopped:
+            if w.idle_since and t - w.idle_since >= HOUR_MS:
+                names = (*(g.meter.device.id for g in w.gauges), *(g.meter.device.source for g in w.gauges))
+                finding = "nothing is due; its meters show it"
+                self.ledger.planted.append(Planted("starved", w.site.id, w.site.id, w.idle_since, t, finding, aliases=names))
+            w.idle_since = 0
+        elif not w.idle_since:
+            w.idle_since = t
 
     def _surge(self, t: int, _: Any) -> None:
         gauges = [g for w in self.works.values() for g in w.gauges if not g.meter.quirk and g.surge_until < t]

@@ -60,19 +60,19 @@ class Irregularities:
     """Near: the indicator is restarted and says so, and the truck is weighed again."""
     # tare-drift
     ballast_every_trips: int = 0
-    """Water, spare wheels, people: for a day or two the empty truck is 400 to 1,600 kg heavier."""
+    """Water, spare wheels, people: for a day or two the empty truck is 300 to 1,600 kg heavier."""
     body_per_day: float = 0
     """Near: a new body, registered with its new tare."""
     # weight-curve-step
     curves: bool = False
     """Whether weighings carry the curve at all."""
     chip_every_weighings: int = 0
-    """The shown mass of the standing truck jumps by 0.4 to 2.4 t (遥控)."""
+    """The shown mass of the standing truck jumps by 0.26 to 2.4 t (遥控)."""
     step_off_every_weighings: int = 0
     """Near: the driver climbs down, or he and his mate: 70 to 190 kg."""
     # idle-not-zero
     unzeroed_per_day: float = 0
-    """For some hours a scale is not set back to zero: 60 to 300 kg."""
+    """For some hours a scale is not set back to zero: 40 to 300 kg."""
     snow_per_day: float = 0
     """Near: one or two scale intervals of snow or mud."""
     # scale-not-calibrated
@@ -82,7 +82,7 @@ class Irregularities:
     """Near: renewed a day before it runs out."""
     # shipments
     theft_every_trips: int = 0
-    """0.4 to 4 t are gone on arrival: shipment-quantity."""
+    """0.2 to 4 t are gone on arrival: shipment-quantity."""
     moisture_every_trips: int = 0
     """Near: 0.1 to 0.5 % of the load dries on the way."""
     relabel_every_trips: int = 0

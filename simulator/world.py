@@ -250,6 +250,8 @@ class World(Fraud):
     def _step(self, t: int, _: Any) -> None:
         for w in self.works.values():
             kg = self._process(t, w)
+            if self.irregular.any and w.site.process is not None:
+                self._idle(t, w, kg)
             if t % (self.city.size.belt_every_s * 1000) == 0:
                 for scale in w.belts:
                     self._read_belt(t, w, scale)

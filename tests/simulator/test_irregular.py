@@ -124,7 +124,7 @@ def test_what_is_planted_is_there() -> None:
             assert {x.device for x in dark} == {d.id for d in world.city.sites[p.site].scales}
     net = {(t.waybill, t.direction): t.net_kg for t in world.ledger.tickets}
     lost = {w: out - net[w, "in"] for (w, way), out in net.items() if way == "out" and (w, "in") in net}
-    for kind, low, high in (("theft", 300, 4_800), ("moisture", -300, 600)):
+    for kind, low, high in (("theft", 50, 4_800), ("moisture", -300, 600)):
         amounts = [lost[p.aliases[0]] for p in world.ledger.planted if p.kind == kind and p.aliases[0] in lost]
         assert amounts
         assert sorted(amounts)[len(amounts) // 10] > low
