@@ -148,12 +148,8 @@ class Meeting(Generic[L, R]):
         ``bound``: the one in force for this arrival, where a rule changes it; else that of the join.
         """
         pending, bound, rank = self.waiting(key), bound or self._join.bound, self._join.rank
-        partner = _best(
-            one.time,
-            ((other, rank(one.item, other.item) if rank else 0) for other in pending.right),
-            bound.earliest_ms,
-            bound.latest_ms,
-        )
+        near = [o for o in pending.right if bound.earliest_ms <= o.time - one.time <= bound.latest_ms]
+        partner = _best(one.time, [(o, rank(one.item, o.item) if rank else 0) for o in near])
         if partner is not None:
             self._put(key, Pending(pending.left, _without(pending.right, partner)))
             return partner, []
@@ -164,12 +160,8 @@ class Meeting(Generic[L, R]):
     def right(self, key: str, one: Waiting[R], bound: Bound | None = None) -> tuple[Waiting[L] | None, list[Alone]]:
         """One arrives on the right; otherwise like ``left``."""
         pending, bound, rank = self.waiting(key), bound or self._join.bound, self._join.rank
-        partner = _best(
-            one.time,
-            ((other, rank(other.item, one.item) if rank else 0) for other in pending.left),
-            -bound.latest_ms,
-            -bound.earliest_ms,
-        )
+        near = [o for o in pending.left if bound.earliest_ms <= one.time - o.time <= bound.latest_ms]
+        partner = _best(one.time, [(o, rank(o.item, one.item) if rank else 0) for o in near])
         if partner is not None:
             self._put(key, Pending(_without(pending.left, partner), pending.right))
             return partner, []
@@ -205,10 +197,9 @@ class Meeting(Generic[L, R]):
             self._scratch.delete(self._join.table, key)
 
 
-def _best(time: int, others: Iterable[tuple[Waiting[T], int | None]], earliest_ms: int, latest_ms: int) -> Waiting[T] | None:
-    """The best of those that wait, whose event time less ``time`` lies between the two."""
-    fitting = [(rank, abs(o.time - time), o.order, o) for o, rank in others
-               if rank is not None and earliest_ms <= o.time - time <= latest_ms]  # fmt: skip
+def _best(time: int, ranked: Iterable[tuple[Waiting[T], int | None]]) -> Waiting[T] | None:
+    """The lowest rank, then the nearest to ``time``, then the earlier, then the smaller id."""
+    fitting = [(rank, abs(o.time - time), o.order, o) for o, rank in ranked if rank is not None]
     return min(fitting, key=lambda f: f[:3])[3] if fitting else None
 
 
