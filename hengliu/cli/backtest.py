@@ -144,10 +144,11 @@ async def backtest(
                 log, catalog_of(settings), declared, start, end, parameters, active, spent, until, told=told,
             )  # fmt: skip
             found = await test.run()
+    url = f"http://{settings.host}:{settings.port}"
     if as_json:
-        out.print(msgspec.json.encode(_document(test, found)).decode(), markup=False, soft_wrap=True)
+        out.print(msgspec.json.encode(_document(test, found, url)).decode(), markup=False, soft_wrap=True)
     else:
-        _print(out, test, found)
+        _print(out, test, found, url)
     if not test.progress.records:
         err.print(
             "日志中没有可重放的记录：检查 HENGLIU_DATA_DIR 与时间范围 / "
@@ -159,7 +160,12 @@ async def backtest(
     return 0
 
 
-def _document(test: Backtest, found: Comparison) -> dict[str, Any]:
+def _link(url: str, raised: Raised) -> str:
+    """Where a running platform tells the whole life of a warning."""
+    return f"{url}/v1/warnings?warning={raised.warning}"
+
+
+def _document(test: Backtest, found: Comparison, url: str) -> dict[str, Any]:
     def row(raised: Raised) -> dict[str, Any]:
         return {
             "warning": raised.warning, "code": raised.code, "subject": raised.subject, "severity": raised.severity,
@@ -184,8 +190,8 @@ def _document(test: Backtest, found: Comparison) -> dict[str, Any]:
             "only_then": len(found.only_then),
         },
         "only_now": [row(r) for r in found.only_now],
-        "only_then": [row(r) for r in found.only_then],
-        "both": [{"now": row(now), "then": row(then)} for now, then in found.both],
+        "only_then": [{**row(r), "link": _link(url, r)} for r in found.only_then],
+        "both": [{"now": row(now), "then": {**row(then), "link": _link(url, then)}} for now, then in found.both],
         "beyond": test.beyond,
         "other_version": test.other_version,
         "records": test.progress.records,
@@ -194,7 +200,7 @@ def _document(test: Backtest, found: Comparison) -> dict[str, Any]:
     }
 
 
-def _print(out: Console, test: Backtest, found: Comparison) -> None:
+def _print(out: Console, test: Backtest, found: Comparison, url: str) -> None:
     local = [datetime.fromtimestamp(ms / 1_000, CITY_TIME).strftime("%Y-%m-%d %H:%M") for ms in (test.from_ms, test.to_ms)]
     given = ", ".join(f"{name}={value}" for name, value in test.parameters.items()) or "不变 / unchanged"
     out.print(f"{test.rule.rule} {test.rule.title.both()}", style="bold", markup=False)
@@ -226,7 +232,8 @@ def _print(out: Console, test: Backtest, found: Comparison) -> None:
         if len(rows) > SHOWN:
             out.print(f"另有 {len(rows) - SHOWN} 条，见 --json / {len(rows) - SHOWN} more, see --json", style="dim")
     if found.only_then or found.both:
-        out.print("GET /v1/warnings?warning=ID　·　/warnings?warning=ID", style="dim")
+        listed = f"{url}/warnings?code={','.join(test.rule.codes)}"
+        out.print(f"当时发布的 / what was raised: {listed}   {url}/v1/warnings?warning=ID", style="dim", soft_wrap=True)
     if test.beyond:
         out.print(
             f"{test.beyond} 条在重放所及之后，未比较 / {test.beyond} lie behind what could be replayed and are not compared",

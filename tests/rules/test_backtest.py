@@ -180,6 +180,37 @@ def test_the_command_shows_both_sides(city: Path) -> None:
     assert "蒙C" in done.stdout
 
 
+def invoke(folder: Path, *arguments: str) -> Any:
+    from typer.testing import CliRunner
+
+    from hengliu.cli import app
+
+    return CliRunner(env={"HENGLIU_DATA_DIR": str(folder), "COLUMNS": "200"}).invoke(app, ["backtest", *arguments])
+
+
+def test_the_help_has_an_example(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "--help")
+    assert done.exit_code == 0
+    assert "hengliu backtest overload --from" in done.output
+
+
+def test_without_a_log_it_says_which_file_is_missing(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "overload", "--from", "1d", "--to", "now")
+    assert done.exit_code == 2
+    assert "log.sqlite" in done.output
+
+
+def test_an_empty_log_is_told_from_one_without_warnings(tmp_path: Path) -> None:
+    async def make() -> None:
+        async with LocalLog.open(tmp_path / "log.sqlite") as log:
+            await log.create_topics(Catalog().topic_specs(1))
+
+    asyncio.run(make())
+    done = invoke(tmp_path, "overload", "--from", "1d", "--to", "now")
+    assert done.exit_code == 1
+    assert "nothing to replay" in done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -192,14 +223,7 @@ def test_the_command_shows_both_sides(city: Path) -> None:
         (("overload", "--from", "1d", "--to", "now", "--warm-up", "long"), "is no duration"),
     ],
 )
-async def test_what_cannot_be_done_is_said_in_both_languages(
-    city: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from typer.testing import CliRunner
-
-    from hengliu.cli import app
-
-    monkeypatch.setenv("HENGLIU_DATA_DIR", str(city.parent))
-    done = await asyncio.to_thread(CliRunner().invoke, app, ["backtest", *arguments])
+def test_what_cannot_be_done_is_said_in_both_languages(city: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = invoke(city.parent, *arguments)
     assert done.exit_code == 2
     assert said in done.output
