@@ -3,9 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hengliu.events.envelope import iso_ms
 from hengliu.events.families.registry import DeviceRegistered, RulePublished
+from hengliu.events.families.weighing import WeighingMeasured
 from hengliu.events.family import EventData
 from streams.kernel.operator import Operator
 from streams.operators.calibration import Calibration, CalibrationPolicy
@@ -240,3 +242,15 @@ def test_no_curve_or_a_retired_rule_is_no_verdict() -> None:
     retired = RulePublished(rule="weight-curve", version=2, parameters={}, status="retired")
     carried = weighing(BASE, curve_kg=curve, curve_interval_ms=250)
     assert judged(WeightCurve(), carried, registered=(retired,)).emitted == []
+
+
+def test_a_curve_has_at_most_240_samples_of_whole_kilograms() -> None:
+    def sent(curve: str) -> WeighingMeasured:
+        return WeighingMeasured.model_validate_json(
+            f'{{"plate": "{PLATE}", "mass_kg": 1, "curve_kg": {curve}, "curve_interval_ms": 250}}'
+        )
+
+    assert sent(str([1] * 240)).curve_kg == [1] * 240
+    for curve in (str([1] * 241), "[1]", "[1, 2.5]", '[1, "2"]'):
+        with pytest.raises(ValidationError):
+            sent(curve)
