@@ -148,6 +148,9 @@ class Fraud(ABC):
         plate, shown, step, climb = data["plate"], data["mass_kg"] + scale.zero_kg, 0, 0
         data["zero_kg"] = scale.zero_kg
         if scale.spell is not None:
+            if not scale.spell.start:
+                scale.spell.start = t  # before somebody is weighed nobody can know of it
+                self.ledger.planted.append(scale.spell)
             scale.spell.aliases += (plate,)
         if d.load == 0:
             d.tares += 1
@@ -389,8 +392,9 @@ class Fraud(ABC):
         if scale.zero_kg:
             return
         scale.zero_kg, end = kg, t + self._fraud.randint(2, 8) * HOUR_MS
-        scale.spell = self._fraudulent("snow" if near else "unzeroed", "idle-not-zero", scale.device.source, scale.device.site,
-                                       t, end, scale.device.id, near=near, kg=kg)  # fmt: skip
+        code, kind = "idle-not-zero", "snow" if near else "unzeroed"
+        scale.spell = Planted(kind, scale.device.source, scale.device.site, 0, end, f"{'no ' * near}{code} warning",
+                              as_text({"kg": kg}), "" if near else code, code if near else "", (scale.device.id,))  # fmt: skip
         self._at(end, self._zeroed, scale)
 
     def _zeroed(self, _: int, scale: Dev) -> None:
