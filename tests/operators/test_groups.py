@@ -23,6 +23,7 @@ from tests.operators.journey_strategies import legs, movements
 from tests.operators.laws import Input, in_receive_order
 from tests.operators.passage_strategies import passages
 from tests.operators.strategies import BASE, DAY, HOUR, meter_readings, quotes, reports, sold, stock_inputs, weighings
+from tests.operators.supply_strategies import site_traffic
 
 CATALOG = Catalog()
 
@@ -35,7 +36,7 @@ INPUTS = {
     "vehicle": st.one_of(st.builds(mixed, weighings(), movements()), passages()),
     "meter": meter_readings(),
     "device": st.one_of(reports(), passages()),
-    "site": st.one_of(st.builds(mixed, stock_inputs(), legs()), passages()),
+    "site": st.one_of(st.builds(mixed, stock_inputs(), legs()), passages(), site_traffic()),
     "enterprise": sold(),
     "market": quotes(),
 }
