@@ -32,6 +32,9 @@ RESEEK_S = 1.0
 
 APP_STOP_S = 5.0
 
+CHANNEL_SLICES = 64
+"""The transports let half of it wait (``infra.faust_batch``), so that Faust never takes a partition out of what is read."""
+
 COMMIT_S = 1.0
 """How often the positions that tasks have committed are told to the consumer group."""
 
@@ -207,18 +210,20 @@ class GroupHost:
         wanted = {tp.partition for tp in tps}
         for partition in [p for p in self._running if p not in wanted]:
             await self._running.pop(partition).end()
-        positions: dict[TopicPartition, int] = {}
-        for partition in sorted(wanted):
-            running = self._running.get(partition)
-            if running is not None and not running.loop.done():
-                # It stayed: producer, state and what it has read are still good. One that an assignment before this one was
-                # opening is waited for: a second one beside it could be fenced by the first.
-                await asyncio.shield(running.positions)
-                assert running.feed is not None
-                positions |= {tp: running.feed.position(tp) for tp in tps if tp.partition == partition}
-                continue
-            positions |= await self._open(partition)
+        # Side by side: opening waits for what a predecessor left open, and for its state.
+        found = await asyncio.gather(*(self._positions(p, [tp for tp in tps if tp.partition == p]) for p in sorted(wanted)))
+        positions = {tp: position for of_task in found for tp, position in of_task.items()}
         return {tp: positions.get(tp, 0) for tp in tps}
+
+    async def _positions(self, partition: int, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        running = self._running.get(partition)
+        if running is None or running.loop.done():
+            return await self._open(partition)
+        # It stayed: producer, state and what it has read are still good. One that an assignment before this one was opening is
+        # waited for: a second one beside it could be fenced by the first.
+        await asyncio.shield(running.positions)
+        assert running.feed is not None
+        return {tp: running.feed.position(tp) for tp in tps}
 
     async def _open(self, partition: int) -> Mapping[TopicPartition, int]:
         earlier = self._running.get(partition)
@@ -397,7 +402,7 @@ def _build_app(host: GroupHost, consumer_group: str, broker: str, session_s: flo
         value_serializer="raw",
     )
     app.host = host
-    source = app.topic(*host.topology.inputs(host.group), schema=_SliceSchema(), maxsize=8)
+    source = app.topic(*host.topology.inputs(host.group), schema=_SliceSchema(), maxsize=CHANNEL_SLICES)
 
     async def deliver(stream: Any) -> None:
         async for piece in stream:

@@ -72,6 +72,8 @@ PARTITION_FETCH_BYTES = 512 << 10
 
 T = TypeVar("T")
 
+_KafkaRecord = tuple[bytes, bytes | None, int | None, list[tuple[str, bytes]]]
+
 
 class _TopicEntry(msgspec.Struct, frozen=True):
     kind: TopicKind
@@ -594,10 +596,7 @@ async def _send(
     state: tuple[TopicPartition, Sequence[tuple[bytes, bytes | None]]] | None = None,
 ) -> dict[TopicPartition, int]:
     """Send everything, partitions beside each other, and wait for every delivery; positions after the last records."""
-    work = {
-        tp: _send_one(producer, tp, [(r.key, r.value, r.headers.received, encode_headers(r.headers)) for r in records])
-        for tp, records in outputs
-    }
+    work = {tp: _send_one(producer, tp, _encoded(records)) for tp, records in outputs}
     if state is not None and state[1]:
         work[state[0]] = _send_one(producer, state[0], [(key, value, None, []) for key, value in state[1]])
     ends: dict[TopicPartition, int] = {}
@@ -608,10 +607,22 @@ async def _send(
     return ends
 
 
+def _encoded(records: Sequence[Record]) -> list[_KafkaRecord]:
+    """Key, value, timestamp and headers of each. Neighbours often share one ``Headers``, which is then encoded once."""
+    encoded: list[_KafkaRecord] = []
+    last, pairs = None, list[tuple[str, bytes]]()
+    for record in records:
+        headers = record.headers
+        if headers is not last:
+            last, pairs = headers, encode_headers(headers)
+        encoded.append((record.key, record.value, headers.received, pairs))
+    return encoded
+
+
 async def _send_one(
     producer: AIOKafkaProducer,
     tp: TopicPartition,
-    records: Sequence[tuple[bytes, bytes | None, int | None, list[tuple[str, bytes]]]],
+    records: Sequence[_KafkaRecord],
 ) -> int:
     """Send the records of one partition in batches; the position after the last one."""
     deliveries: list[tuple[asyncio.Future[Any], int]] = []

@@ -216,7 +216,11 @@ async def _settled(bootstrap: str, wanted: dict[tuple[str, int], Figures], outco
     outcome.windows = len(wanted)
     have = dict(found.keys())
     outcome.faults += [f"twice: {row} x{n}" for row, n in found.items() if n > 1][:5]
-    outcome.faults += [f"missing: {at}" for at in wanted if at not in have][:5]
+    missing = [at for at in wanted if at not in have]
+    if missing:
+        by_partition = Counter(int(device[3:]) % PARTITIONS for device, _ in missing)
+        starts = sorted({(start - BASE) // WINDOW_MS for _, start in missing})
+        outcome.faults.append(f"missing {len(missing)}: by partition {dict(by_partition)}, windows {starts[:20]}")
     outcome.faults += [f"wrong: {at}: {have[at]}, wanted {w}" for at, w in wanted.items() if at in have and have[at] != w][:5]
     outcome.faults += [f"not final: {at}" for at in have if at not in wanted][:5]
 
