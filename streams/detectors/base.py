@@ -42,6 +42,8 @@ class Limits:
         rest_samples: how long the memory of a peak fades, in samples; a lower one in this time is an echo.
         accept_samples: an episode that lasts so many samples is the new normal: learning, which rests in an episode, goes on.
         warm_samples: samples that a statistic must have seen before it says anything.
+        least_percent: what is off by less of its baseline does not count, however improbable; 0: all counts. Of the detectors
+            that compare values.
         cadence_s: usual distance of samples; 0: taken from the data.
     """
 
@@ -51,6 +53,7 @@ class Limits:
     rest_samples: int = 576
     accept_samples: int = 288
     warm_samples: int = 200
+    least_percent: int = 0
     cadence_s: int = 0
 
 

@@ -176,6 +176,22 @@ class Evidence:
         size = log1p(abs(z))
         return Found(statistic, size, self._tails[statistic].surprise(size), z, observed, baseline, basis)
 
+    def material(self, found: Sequence[Found], percent: int) -> list[Found]:
+        """Those that are off by at least so much of their baseline; movement: by so much of the long-run median.
+
+        What is improbable need not matter: a load that is always the same to a per cent is off by two.
+        """
+        origin, share = self._origin or 0.0, percent / 100
+        kept = []
+        for one in found:
+            if one.statistic == "movement":
+                off, level = abs(exp(one.observed) - exp(one.baseline)), self._values.quantile(0.5)
+            else:
+                off, level = abs(one.observed - one.baseline), one.baseline
+            if off >= share * abs(level + origin):
+                kept.append(one)
+        return kept
+
     def explain(self, found: Found) -> tuple[str, dict[str, str]]:
         """(code, parameters) of a statistic, in the series' own numbers."""
         code = EXPLAINS[found.statistic]
@@ -225,6 +241,8 @@ class StatisticWatch:
         if value is None or value != value:
             return self._alarm.pause()
         found = self._evidence.observe(time, value, self._alarm.learning, self._alarm.noting)
+        if self._limits.least_percent:
+            found = self._evidence.material(found, self._limits.least_percent)
         deviation = self._fuse(found) / self._limits.limit
         if deviation < 0.4 and self._alarm.closed:
             return self._alarm.judge(time, deviation)

@@ -38,19 +38,20 @@ class AnomalyPolicy:
 
     detector: str = parameter("combined", zh="检测器", en="Detector", choices=tuple(DETECTORS))
     limit: Decimal = parameter(
-        Decimal("4.0"), zh="阈值（小概率的十进位数）", en="Limit, in decades of improbability", minimum=1, maximum=12
+        Decimal("3.0"), zh="阈值（小概率的十进位数）", en="Limit, in decades of improbability", minimum=1, maximum=12
     )
     clear_percent: int = parameter(
         60, unit="%", zh="解除比例", en="Cleared below this share of the limit", minimum=0, maximum=100
     )
     clear_samples: int = parameter(3, zh="解除所需连续点数", en="Samples in a row that clear", minimum=1, maximum=1_000)
     rest_samples: int = parameter(
-        288, zh="峰值记忆点数", en="Samples for which a peak is remembered", minimum=1, maximum=100_000
+        576, zh="峰值记忆点数", en="Samples for which a peak is remembered", minimum=1, maximum=100_000
     )
     accept_samples: int = parameter(
         288, zh="视为新常态的点数", en="Samples after which it is normal", minimum=1, maximum=100_000
     )
     warm_samples: int = parameter(200, zh="学习点数", en="Samples before judging", minimum=20, maximum=4_000)
+    least_percent: int = parameter(30, unit="%", zh="至少偏离基线", en="Off its baseline by", minimum=0, maximum=10_000)
     cadence_s: int = parameter(
         0, unit="s", zh="采样间隔（0 为由数据得出）", en="Cadence (0: from the data)", minimum=0, maximum=86_400
     )
@@ -60,7 +61,7 @@ class AnomalyPolicy:
     def limits(self) -> Limits:
         return Limits(
             float(self.limit), self.clear_percent, self.clear_samples, self.rest_samples, self.accept_samples,
-            self.warm_samples, self.cadence_s,
+            self.warm_samples, self.least_percent, self.cadence_s,
         )  # fmt: skip
 
 
