@@ -1,6 +1,7 @@
 """Both warehouse adapters behind one handle, for the contract suite."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -153,6 +154,8 @@ async def scalar(warehouse: Warehouse, sql: str, **parameters: Any) -> Value:
     return result.rows[0][0]
 
 
+_databases = itertools.count()
+
 ENGINES = ["chdb", pytest.param("clickhouse", marks=pytest.mark.clickhouse)]
 
 
@@ -164,15 +167,18 @@ def clickhouse_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli
     service.stop()
 
 
+def engine_of(request: pytest.FixtureRequest, directory: Path) -> Engine:
+    """The engine that the fixture's parameter names: a fresh directory of chDB, or a fresh database of the module's server."""
+    if request.param == "chdb":
+        return Engine("chdb", directory / "warehouse", None)
+    service = request.getfixturevalue("clickhouse_service")
+    return Engine("clickhouse", directory, service, service.url.replace("/hengliu?", f"/test_{next(_databases)}?"))
+
+
 @pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
-    """A fresh directory of chDB, or a fresh database of the module's server."""
-    if request.param == "chdb":
-        made = Engine("chdb", tmp_path / "warehouse", None)
-    else:
-        service = request.getfixturevalue("clickhouse_service")
-        database = f"test_{abs(hash(request.node.nodeid)):x}"
-        made = Engine("clickhouse", tmp_path, service, service.url.replace("/hengliu?", f"/{database}?"))
+    """A fresh engine for each test."""
+    made = engine_of(request, tmp_path)
     yield made
     await made.close()
 
@@ -193,6 +199,7 @@ __all__ = [
     "chunked",
     "clickhouse_service",
     "engine",
+    "engine_of",
     "facts",
     "scalar",
     "warehouse",

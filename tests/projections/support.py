@@ -1,6 +1,7 @@
 """Records as intake and the operators write them, and a log and warehouse to put them into."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from projections.migrate import migrate
 from projections.projector import Policy, Projector
 
 PARTITIONS = 2
+_inserts = itertools.count()
+"""Every insert is one of its own, also into a table that was emptied."""
 T0 = 1_772_330_400_000
 """2026-03-01T02:00:00Z, ten in the morning of a Sunday in Shanghai."""
 HOUR = 3_600_000
@@ -97,6 +100,7 @@ async def put(warehouse: Warehouse, records: Iterable[Record], catalog: Catalog 
     for name, group in groups.items():
         table = next(t for t in by_type.values() if t.name == name)
         before = await warehouse.query(f"SELECT toInt64(count()) AS n FROM {name}")
+        number = next(_inserts)
         start = int(str(before.rows[0][0]))
         span = Range(sorted(table.topics)[0], 0, start, start + len(group))
         columns = Records(
@@ -107,7 +111,7 @@ async def put(warehouse: Warehouse, records: Iterable[Record], catalog: Catalog 
         )
         rows = table.rows(columns)
         assert not rows.faults, rows.faults
-        await warehouse.insert(table.schema, rows.data, f"{name}-{start}")
+        await warehouse.insert(table.schema, rows.data, f"{name}-{number}")
 
 
 async def content(warehouse: Warehouse, schema: TableSchema) -> list[tuple[Any, ...]]:
