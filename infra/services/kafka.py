@@ -214,6 +214,8 @@ class KafkaService:
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": str(self._transaction_check_ms),
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.dedupe.buffer.size": "16777216",
+            # Looks for something to compact every second in place of every fifteen: state topics stay small, and tests short.
+            "log.cleaner.backoff.ms": "1000",
             "num.network.threads": "2",
             "num.io.threads": "4",
             # A broker killed with -9 may register again only when its old session has run out.
