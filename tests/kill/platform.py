@@ -202,7 +202,8 @@ async def deployed(engine: str, folder: Path) -> AsyncIterator[tuple[Deployment,
     """A deployment that is not started yet, and the settings of its processes."""
     async with contextlib.AsyncExitStack() as stack:
         urls = await stack.enter_async_context(engines(folder / "engines")) if engine == "kafka" else None
-        deployment = Deployment(folder / "data", urls)
+        # The least that the broker allows, so that a killed worker's tasks are soon at work again.
+        deployment = Deployment(folder / "data", urls, {"HENGLIU_WORKER_SESSION_S": "6"})
         settings = Settings(data_dir=folder / "data", partitions=2)
         if urls is not None:
             addresses = {"log": urls.log, "warehouse": urls.warehouse, "event_store": urls.event_store}

@@ -17,9 +17,8 @@ from tests.e2e.figures import settled
 from tests.kill.platform import deployed, log_faults
 
 HOUR_MS = 3_600_000
-SESSION_S = 6
 HELD_S = 8.0
-"""Longer than the session: the group gives the held worker's tasks away."""
+"""Longer than the session (``deployed``): the group gives the held worker's tasks away."""
 HOURS = 8
 """Some thousand events: enough to be still arriving when the second worker dies."""
 
@@ -55,7 +54,6 @@ async def test_tasks_move_between_workers_and_nothing_is_counted_twice(tmp_path:
     until = wall_ms() // HOUR_MS * HOUR_MS
     start = until - HOURS * HOUR_MS
     async with deployed("kafka", tmp_path) as (deployment, settings):
-        deployment.environment["HENGLIU_WORKER_SESSION_S"] = str(SESSION_S)
         await deployment.start()
         await deployment.register(registry(city))
         feeder = Feeder(city, deployment.url, deployment.token, start=start, until=until, batch=50)
