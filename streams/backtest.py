@@ -26,7 +26,7 @@ from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, Slice, Task
 from hengliu.reference.rules import RuleDeclaration
 from streams.kernel.merge import Arrival, Merge
 from streams.kernel.operator import Operator
-from streams.kernel.reference import GAP_MS
+from streams.kernel.reference import GAP_MS, KEYS
 from streams.kernel.task import OperatorTask, Outputs
 from streams.operators.catalog import GROUPS, Group
 from streams.topology import Topology
@@ -255,6 +255,8 @@ class Backtest:
         while waiting:
             for p in sorted(waiting):
                 arrivals, clock = merges[p].release()
+                if start is not None:  # where the reading began depends on who wrote first; what is replayed must not
+                    arrivals = [a for a in arrivals if a.received >= start or a.headers.type in KEYS]
                 found += self._step(tasks[p], arrivals, clock)
                 upstream = merges[p].waiting_for
                 registry = upstream.topic == topics.REGISTRY

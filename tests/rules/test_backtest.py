@@ -76,7 +76,7 @@ async def test_without_warm_up_what_began_before_is_missed(city: Path) -> None:
         _, cold = await replay(city, "overload", now.time - 1_000, now.time + 1, warm_up_ms=0)
         assert (warm.only_then, len(warm.both)) == ((), 1)
         missed += len(cold.only_then)
-    assert missed
+    assert missed, "the first six are not all of trucks that were weighed laden first"
 
 
 async def test_a_lower_limit_raises_more_and_a_higher_one_less(city: Path) -> None:
