@@ -5,6 +5,8 @@ All local times are those of Asia/Shanghai, UTC+8 without summer time since 1992
 
 from datetime import UTC, date, datetime, timedelta
 
+from hengliu.reference.holidays import HOLIDAYS
+
 __all__ = [
     "DAY_MS",
     "HOUR_MS",
@@ -22,28 +24,10 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 SHANGHAI_MS = 8 * HOUR_MS
 
-HOLIDAYS: tuple[tuple[date, date], ...] = (
-    (date(2025, 1, 1), date(2025, 1, 1)),
-    (date(2025, 1, 28), date(2025, 2, 4)),
-    (date(2025, 4, 4), date(2025, 4, 6)),
-    (date(2025, 5, 1), date(2025, 5, 5)),
-    (date(2025, 5, 31), date(2025, 6, 2)),
-    (date(2025, 10, 1), date(2025, 10, 8)),
-    (date(2026, 1, 1), date(2026, 1, 3)),
-    (date(2026, 2, 15), date(2026, 2, 23)),
-    (date(2026, 4, 4), date(2026, 4, 6)),
-    (date(2026, 5, 1), date(2026, 5, 5)),
-    (date(2026, 6, 19), date(2026, 6, 21)),
-    (date(2026, 9, 25), date(2026, 9, 27)),
-    (date(2026, 10, 1), date(2026, 10, 7)),
-)
-"""First and last day of each public holiday: 国务院办公厅关于2025年部分节假日安排的通知 (2024-11-12) and
-国务院办公厅关于2026年部分节假日安排的通知 (2025-11-04). Years outside the table have none; no figure depends on it,
-only how busy a day is."""
-
 _HOLIDAY_DAYS = frozenset(
     (first + timedelta(days=n)).toordinal() for first, last in HOLIDAYS for n in range((last - first).days + 1)
 )
+"""Days of the one table of public holidays; years outside it have none. How busy a day is follows from it, and no figure."""
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 WORK_HOURS = {"day": (7, 19), "night": (19, 7), "both": (0, 24)}
