@@ -90,7 +90,9 @@ def both_sides(draw: st.DrawFn) -> list[Input]:
     found = []
     for number in range(draw(st.integers(0, 18))):
         received += draw(st.sampled_from([0, 0, 1, 20_000, MINUTE, 3 * MINUTE, 10 * MINUTE, 10 * MINUTE + 1]))
-        time = received + draw(st.sampled_from([0, 0, 0, -1, -MINUTE, -2 * MINUTE, -5 * MINUTE - 1, -900 * MINUTE, MINUTE]))
+        time = received + draw(
+            st.sampled_from([0, 0, 0, -1, -MINUTE, -2 * MINUTE, -5 * MINUTE, -5 * MINUTE - 1, -900 * MINUTE, MINUTE])
+        )
         type_ = draw(st.sampled_from(["weighing.measured", "plate.captured"]))
         data = {"key": draw(st.sampled_from("aab")), "rank": draw(st.sampled_from([0, 0, 0, 1, 9]))}
         found.append(Input(type_, received, time, data, id=f"i{number}"))
@@ -252,6 +254,9 @@ def test_the_bound_is_included_and_a_millisecond_more_is_not() -> None:
     assert desk.right("last", 5) == "l"
     assert desk.left("l2", 0, 7) is None, "neither of those who wait fits it either"
     assert desk.right("at once", 0, 8) == "l2"
+    for id_, time in (("too late", 20 + 1 / MINUTE), ("in time", 20), ("too early", 15 - 1 / MINUTE)):
+        desk.right(id_, time)
+    assert [desk.left("l3", 15), desk.left("l4", 15)] == ["in time", None]
 
 
 def test_a_better_rank_beats_a_nearer_time_and_none_never_meets() -> None:
