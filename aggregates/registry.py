@@ -31,7 +31,7 @@ __all__ = ["KINDS", "Notification", "Registry", "event_store_environment"]
 KINDS: Mapping[str, Kind] = {kind.event_type: kind for kind in (DISTRICT, ENTERPRISE, SITE, DEVICE, VEHICLE, RULE)}
 """Registration type to kind. A new kind is one module and one name here."""
 
-RETRIES = 4
+RETRIES = 16
 """How often a change of a rule is made again on top of one that came between."""
 
 
@@ -131,10 +131,14 @@ class Registry(Application[UUID]):
             InvariantViolated: nothing is stored.
         """
         for _ in range(RETRIES):
+            # Somebody else's change may come between reading and storing: ours is made again, on top of it.
             try:
                 return self._change_rule(rule, change, principal)
-            except IntegrityError:  # somebody else's change came between reading and storing: make ours on top of it
+            except IntegrityError:
                 continue
+            except InvariantViolated as error:
+                if error.code != "rule-version":
+                    raise
         return self._change_rule(rule, change, principal)
 
     def _change_rule(self, rule: str, change: RuleChange, principal: str) -> tuple[int, RulePublished | None]:
