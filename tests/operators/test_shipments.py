@@ -159,9 +159,11 @@ def test_a_comparison_is_known_when_the_later_known_of_its_ends_is() -> None:
     def known(one: Input, at: int) -> Input:
         return Input(one.type, one.received, one.time, one.data, one.source, one.id, one.key, one.scope, at)
 
-    loaded, unloaded = ticket("out", 0, 33_000, late=1, waybill="W1"), ticket("in", 2, 31_000, waybill="W1")
-    (raised,) = ship(loaded, known(unloaded, BASE + 1)).of("warning.raised")
-    assert (raised.emit.known_at, raised.emit.at) == (BASE + HOUR, BASE + 2 * HOUR)
+    loaded = ticket("out", 0, 33_000, late=1, waybill="W1")
+    for plate in (PLATE, OTHER):
+        unloaded = known(ticket("in", 2, 31_000, waybill="W1", plate=plate), BASE + 1)
+        for raised in ship(loaded, unloaded).of("warning.raised"):
+            assert (raised.emit.known_at, raised.emit.at) == (BASE + HOUR, BASE + 2 * HOUR)
 
 
 # ---- commodity and plate
