@@ -36,7 +36,7 @@ from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from infra.services.common import BlockingService, ServiceFailed, cache_directory, free_ports, say, write_private
+from infra.services.common import BlockingService, ServiceFailed, cache_directory, end, free_ports, say, write_private
 
 PACKAGE: Final = "@chdb/lib-linux-x64-gnu"
 VERSION: Final = "26.7.3-stable.1"
@@ -185,34 +185,14 @@ class ClickHouseService(BlockingService):
         """
         engine = library()
         again = self.tcp_port > 0
-        deadline = time.monotonic() + timeout
-        while True:
-            if not again:
-                self.tcp_port, self.http_port = free_ports(2)
-            self._launch(engine)
-            try:
-                self._wait(deadline)
-            except ServiceFailed as error:
-                self.kill()
-                if "Address already in use" in str(error) and time.monotonic() < deadline:
-                    time.sleep(0.2)
-                    continue
-                raise
-            return self.url
+        self._answering(self._choose_ports, lambda: self._launch(engine), again, time.monotonic() + timeout)
+        return self.url
 
     def stop(self, timeout: float = 20) -> None:
         """Close its standard input and wait; kill it if it does not end in time (it waits 5 s for open connections)."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, timeout)
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
@@ -229,6 +209,9 @@ class ClickHouseService(BlockingService):
     @property
     def _log(self) -> Path:
         return self._directory / "server.log"
+
+    def _choose_ports(self) -> None:
+        self.tcp_port, self.http_port = free_ports(2)
 
     def _launch(self, engine: Path) -> None:
         home = self._directory.resolve()

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import socket
+import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -73,6 +75,30 @@ class BlockingService(ABC):
     def stop(self) -> None:
         """Stop it in order. Safe to call twice."""
 
+    @abstractmethod
+    def kill(self) -> None:
+        """End it as a crash would."""
+
+    @abstractmethod
+    def _wait(self, deadline: float) -> None:
+        """Return when it answers. Raises ServiceFailed when it has ended, or at the deadline (``time.monotonic``)."""
+
+    def _answering(self, choose_ports: Callable[[], None], launch: Callable[[], None], again: bool, deadline: float) -> None:
+        """Launch it until it answers: on other ports where somebody was faster, unless it had its ports before (``again``)."""
+        while True:
+            if not again:
+                choose_ports()
+            launch()
+            try:
+                self._wait(deadline)
+            except ServiceFailed as error:
+                self.kill()
+                if "Address already in use" in str(error) and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                    continue
+                raise
+            return
+
     def __enter__(self) -> str:
         return self.start()
 
@@ -86,6 +112,18 @@ class BlockingService(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.stop)
+
+
+def end(process: subprocess.Popen[bytes], timeout: float) -> None:
+    """Close its standard input, upon which it ends, and wait; kill it if it does not in time (seconds)."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
@@ -115,6 +153,7 @@ __all__ = [
     "ServiceFailed",
     "both",
     "cache_directory",
+    "end",
     "free_ports",
     "say",
     "tell",

@@ -23,7 +23,7 @@ from typing import Any, Final
 import psycopg
 
 from hengliu.ports.warehouse import identifier
-from infra.services.common import BlockingService, ServiceFailed, free_ports, write_private
+from infra.services.common import BlockingService, ServiceFailed, end, free_ports, write_private
 
 USER: Final = "hengliu"
 
@@ -102,32 +102,14 @@ class PostgresService(BlockingService):
         again = self.port > 0
         deadline = time.monotonic() + timeout
         with self._data() as (data, identity):
-            while True:
-                if not again:
-                    self.port = free_ports(1)[0]
-                self._launch(programs, data, identity)
-                try:
-                    self._wait(deadline)
-                except ServiceFailed as error:
-                    self.kill()
-                    if "Address already in use" in str(error) and time.monotonic() < deadline:
-                        time.sleep(0.2)
-                        continue
-                    raise
-                return self.url
+            self._answering(self._choose_port, lambda: self._launch(programs, data, identity), again, deadline)
+        return self.url
 
     def stop(self, timeout: float = 25) -> None:
         """A fast shutdown: running statements are cancelled, what was committed is on disk."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, timeout)
 
     def kill(self) -> None:
         """End the server as a crash would: SIGKILL to its first process, upon which the others end by themselves."""
@@ -147,6 +129,9 @@ class PostgresService(BlockingService):
     @property
     def _log(self) -> Path:
         return self._directory / "server.log"
+
+    def _choose_port(self) -> None:
+        self.port = free_ports(1)[0]
 
     def _url(self, database: str) -> str:
         return f"postgresql://{USER}:{self._password}@127.0.0.1:{self.port}/{database}"
