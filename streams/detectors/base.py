@@ -127,9 +127,9 @@ _GRAVE: Final = {"": 0, "low": 1, "medium": 2, "high": 3}
 
 
 def shown(value: float) -> str:
-    """A number for people: six significant digits, no exponent."""
+    """A number for people: six significant digits, an exponent only where it saves a line of zeros."""
     text = f"{value:.6g}"
-    if "e" in text:
+    if "e" in text and 1e-9 <= abs(value) < 1e15:
         text = f"{value:.9f}".rstrip("0").rstrip(".") if abs(value) < 1 else f"{value:.0f}"
     return text
 

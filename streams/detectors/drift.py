@@ -1,5 +1,6 @@
 """Drift: a level that moves slowly, a little each week."""
 
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -48,7 +49,7 @@ class _Watch:
         self._alarm = Alarm(limits, state.alarm)
 
     def observe(self, time: int, value: float | None) -> Verdict:
-        if value is None or value != value:
+        if value is None or not isfinite(value):
             return self._alarm.pause()
         if self._origin is None:
             self._origin = value
@@ -68,8 +69,7 @@ class _Watch:
         old, new = sorted(values[:third]), sorted(values[-third:])
         self._old, self._new = old[third // 2], new[third // 2]
         within = (old[third * 3 // 4] - old[third // 4] + new[third * 3 // 4] - new[third // 4]) / 2 / 1.349
-        floor = max((self._values.quantile(1.0) - self._values.quantile(0.0)) * 1e-3, 1e-9)
-        self._deviation = abs(self._new - self._old) / max(within, floor) / self.LIMIT
+        self._deviation = abs(self._new - self._old) / max(within, self._values.resolution()) / self.LIMIT
 
     def state(self) -> DriftState:
         return DriftState(self._origin, self._values.state(), self._deviation, self._old, self._new, self._alarm.state())

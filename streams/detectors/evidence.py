@@ -14,7 +14,7 @@ distances empties the short windows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import exp, log, log1p
+from math import exp, isfinite, log, log1p
 from typing import Final, NamedTuple
 
 import msgspec
@@ -126,7 +126,7 @@ class Evidence:
         if self._values.seen < self.FIRST:
             return found
         median, scale = self._values.location()
-        floor = max((self._values.quantile(1.0) - self._values.quantile(0.0)) * 1e-3, abs(median) * 1e-6, 1e-9)
+        floor = max(self._values.resolution(), abs(self._origin or 0.0) * 1e-12)
         scale = max(scale, floor)
         for statistic, count in (("extreme", 1), ("level-short", SHORT), ("level-long", LONG)):
             if statistic in wanted and len(recent.values) >= count:
@@ -238,7 +238,7 @@ class StatisticWatch:
         self._alarm = Alarm(limits, state.alarm)
 
     def observe(self, time: int, value: float | None) -> Verdict:
-        if value is None or value != value:
+        if value is None or not isfinite(value):
             return self._alarm.pause()
         found = self._evidence.observe(time, value, self._alarm.learning, self._alarm.noting)
         if self._limits.least_percent:

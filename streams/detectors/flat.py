@@ -1,5 +1,6 @@
 """Flat line: a value that stands still longer than it used to."""
 
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -52,7 +53,7 @@ class _Watch:
         self._alarm = Alarm(limits, state.alarm)
 
     def observe(self, time: int, value: float | None) -> Verdict:
-        if value is None or value != value:
+        if value is None or not isfinite(value):
             return self._alarm.pause()
         self._seen += 1
         if value == self._value:

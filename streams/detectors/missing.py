@@ -1,5 +1,6 @@
 """Missing data: samples that did not come, or came without a value."""
 
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -45,7 +46,7 @@ class _Watch:
         gap = self._cadence.gap(time)
         deviation = gap / self.LIMIT if gap > 1.5 else 0.0
         usual, last = self._cadence.usual(), self._cadence.last
-        if value is not None and value == value:
+        if value is not None and isfinite(value):
             self._cadence.add(time)
         if deviation < 0.4 and self._alarm.closed:
             return self._alarm.judge(time, deviation)

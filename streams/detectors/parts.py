@@ -118,6 +118,11 @@ class Sample:
         quantile = self.quantile
         return quantile(0.5), max((quantile(0.75) - quantile(0.25)) / 1.349, (quantile(0.9) - quantile(0.1)) / 2.563)
 
+    def resolution(self) -> float:
+        """Least scale: a thousandth of the range, a millionth of the values; never zero, for what never moved may yet move."""
+        low, high = self._sorted[0], self._sorted[-1]
+        return max((high - low) * 1e-3, max(abs(low), abs(high)) * 1e-6, 1e-30)
+
     def state(self) -> SampleState:
         return SampleState(self.values.tobytes(), self.seen, self._stride)
 

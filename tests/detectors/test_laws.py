@@ -1,7 +1,7 @@
 """Laws that every detector obeys."""
 
 from collections.abc import Sequence
-from math import nan, sin
+from math import inf, nan, sin
 
 import msgspec
 import pytest
@@ -36,8 +36,8 @@ def watched(one: Detector, samples: Samples, restarts: Sequence[int] = ()) -> tu
 def series(draw: st.DrawFn) -> Samples:
     """A few hundred samples: regular or not, with gaps, repeats, missing values, spikes, steps and pieces that stand still."""
     step = draw(st.sampled_from([5 * MINUTE, 15 * MINUTE, HOUR]))
-    level = draw(st.sampled_from([0.0, 1.0, -40.0, 1e9, 1e-6]))
-    size = draw(st.sampled_from([0.0, 1.0, 1e-9, 1e7]))
+    level = draw(st.sampled_from([0.0, 1.0, -40.0, 1e9, 1e-6, 1e300]))
+    size = draw(st.sampled_from([0.0, 1.0, 1e-9, 1e7, 1e-40, 1e200]))
     noise = draw(st.lists(st.integers(-9, 9), min_size=7, max_size=31))
     time, found = BASE, []
     for piece in range(draw(st.integers(1, 5))):
@@ -50,7 +50,7 @@ def series(draw: st.DrawFn) -> Samples:
             elif kind == "daily":
                 value = level + size * 10 * sin(time / HOUR / 24 * 6.283)
             elif kind == "missing" and at % 3 == 0:
-                value = None if at % 2 else nan
+                value = (None, nan, inf, -inf)[at % 4]
             found.append((time, value))
         if kind == "step":
             level += 7 * size + 1
