@@ -414,12 +414,12 @@ WARNINGS: Mapping[str, WarningWords] = {
         Text("装卸量不符", "Load differs"),
         (
             Text(
-                "{subject} 装 {loaded_kg:t} 吨，{to} 卸 {unloaded_kg:t} 吨，亏 {short_kg:t} 吨，允差 {tolerance_kg:t} 吨",
-                "{subject} loaded {loaded_kg:t} t; {to} received {unloaded_kg:t} t: {short_kg:t} t short, {tolerance_kg:t} t allowed",
+                "{subject} 装 {loaded_kg:t} 吨，{to_place} 卸 {unloaded_kg:t} 吨，亏 {short_kg:t} 吨，允差 {tolerance_kg:t} 吨",
+                "{subject} loaded {loaded_kg:t} t; {to_place} received {unloaded_kg:t} t: {short_kg:t} t short, {tolerance_kg:t} t allowed",
             ),
             Text(
-                "{subject} 装 {loaded_kg:t} 吨，{to} 卸 {unloaded_kg:t} 吨，涨 {over_kg:t} 吨，允差 {tolerance_kg:t} 吨",
-                "{subject} loaded {loaded_kg:t} t; {to} received {unloaded_kg:t} t: {over_kg:t} t more, {tolerance_kg:t} t allowed",
+                "{subject} 装 {loaded_kg:t} 吨，{to_place} 卸 {unloaded_kg:t} 吨，涨 {over_kg:t} 吨，允差 {tolerance_kg:t} 吨",
+                "{subject} loaded {loaded_kg:t} t; {to_place} received {unloaded_kg:t} t: {over_kg:t} t more, {tolerance_kg:t} t allowed",
             ),
         ),
     ),
@@ -427,8 +427,8 @@ WARNINGS: Mapping[str, WarningWords] = {
         Text("装卸煤种不符", "Commodity differs"),
         (
             Text(
-                "{subject} 装的是{loaded:commodity}，{to} 卸的是{unloaded:commodity}",
-                "{subject} loaded {loaded:commodity}; {to} received {unloaded:commodity}",
+                "{subject} 装的是{loaded:commodity}，{to_place} 卸的是{unloaded:commodity}",
+                "{subject} loaded {loaded:commodity}; {to_place} received {unloaded:commodity}",
             ),
         ),
     ),
@@ -436,8 +436,8 @@ WARNINGS: Mapping[str, WarningWords] = {
         Text("装卸车牌不符", "Plate differs"),
         (
             Text(
-                "运单 {shipment} 由 {subject} 装车，在 {to} 由 {unloaded_plate} 卸车",
-                "Waybill {shipment} was loaded by {subject} and unloaded at {to} by {unloaded_plate}",
+                "运单 {shipment} 由 {subject} 装车，在 {to_place} 由 {unloaded_plate} 卸车",
+                "Waybill {shipment} was loaded by {subject} and unloaded at {to_place} by {unloaded_plate}",
             ),
         ),
     ),
@@ -445,8 +445,8 @@ WARNINGS: Mapping[str, WarningWords] = {
         Text("运输超时", "Late on the way"),
         (
             Text(
-                "{subject} 到 {to} 用时 {took_s:seconds}，限 {limit_s:seconds}",
-                "{subject} took {took_s:seconds} to {to}; {limit_s:seconds} are allowed",
+                "{subject} 到 {to_place} 用时 {took_s:seconds}，限 {limit_s:seconds}",
+                "{subject} took {took_s:seconds} to {to_place}; {limit_s:seconds} are allowed",
             ),
         ),
     ),
@@ -454,12 +454,12 @@ WARNINGS: Mapping[str, WarningWords] = {
         Text("装车未到", "Load missing"),
         (
             Text(
-                "{subject} 于 {loaded_at:time} 装 {net_kg:t} 吨运往 {destination}，后到 {to}",
-                "{subject} loaded {net_kg:t} t for {destination} at {loaded_at:time}, and came to {to} since",
+                "{subject} 于 {loaded_at:time} 装 {net_kg:t} 吨运往 {destination_place}，后到 {to_place}",
+                "{subject} loaded {net_kg:t} t for {destination_place} at {loaded_at:time}, and came to {to_place} since",
             ),
             Text(
-                "{subject} 于 {loaded_at:time} 装 {net_kg:t} 吨运往 {destination}，超过 {limit_s:seconds}未到",
-                "{subject} loaded {net_kg:t} t for {destination} at {loaded_at:time}; nothing arrived within {limit_s:seconds}",
+                "{subject} 于 {loaded_at:time} 装 {net_kg:t} 吨运往 {destination_place}，超过 {limit_s:seconds}未到",
+                "{subject} loaded {net_kg:t} t for {destination_place} at {loaded_at:time}; nothing arrived within {limit_s:seconds}",
             ),
         ),
     ),
@@ -683,8 +683,8 @@ WARNINGS: Mapping[str, WarningWords] = {
         ),
     ),
 }
-"""Warning code to its words. ``subject``, ``since`` and ``place`` (the name of its site) may stand beside
-the event's parameters. A test holds that every code that an operator raises stands here."""
+"""Warning code to its words. ``subject``, ``since``, ``place`` (the name of its site), ``to_place`` and ``destination_place`` (the
+names of a load's site and division) may stand beside the event's parameters. A test holds that every code that an operator raises stands here."""
 
 
 def page_text(key: str, language: str, **parameters: object) -> str:

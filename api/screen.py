@@ -320,13 +320,17 @@ async def warnings(reader: Reader, names: Names, wish: str) -> Document:
 
 
 def warning_place(row: Row, names: Names) -> dict[str, object]:
-    """What a warning's sentence may name beside its parameters: subject, since, and its place."""
+    """What a warning's sentence may name beside its parameters: subject, since, its place and where a load went."""
     subject = str(row.get("subject") or "")
     site = str(row.get("site") or "")
+    parameters = row.get("parameters") or {}
+    to, destination = parameters.get("to", ""), parameters.get("destination", "")
     return {
         "subject": names.devices.get(subject) or names.meters.get(subject) or names.sites.get(subject) or subject,
         "since": row.get("since"),
         "place": names.sites.get(site, site),
+        "to_place": names.sites.get(to, to),
+        "destination_place": names.divisions.get(destination, destination),
     }
 
 

@@ -14,7 +14,7 @@ import streams.operators
 from api import i18n, pages
 from api.i18n import LANGUAGES, TEXTS, WARNINGS, fill, page_text, warning_text
 from api.pages import PAGES, SCRIPT_TEXTS, literal_codes
-from api.screen import PANELS
+from api.screen import PANELS, Names, warning_place
 from hengliu.events.catalog import FAMILIES
 from hengliu.reference.codes import CODES, list_of
 from hengliu.reference.problems import FIELD_FAULTS
@@ -131,6 +131,22 @@ def test_warning_sentences_have_known_places_in_both_languages() -> None:
             given = {name: values.get(name, "1000") for name in places[0]}
             for language in LANGUAGES:
                 assert i18n.DASH not in fill(sentence.in_language(language), given, language), code
+
+
+def test_a_load_is_told_with_the_names_of_where_it_went() -> None:
+    names = Names(sites={"p01": "一号电厂"}, divisions={"150302": "海勃湾区"})
+    short = {"shipment": "W1", "from": "m01", "to": "p01", "loaded_kg": "33000", "unloaded_kg": "31000", "short_kg": "2000",
+             "tolerance_kg": "330"}  # fmt: skip
+    row = {"subject": "蒙C12345", "site": "m01", "since": None, "parameters": short}
+    told = warning_text("shipment-quantity", short, "zh", warning_place(row, names))[1]
+    assert told == "蒙C12345 装 33.000 吨，一号电厂 卸 31.000 吨，亏 2.000 吨，允差 0.330 吨"
+    lost = {"shipment": "W1", "from": "m01", "net_kg": "33000", "loaded_at": "2026-03-01T02:00:00Z", "destination": "150302",
+            "limit_s": "129600"}  # fmt: skip
+    told = warning_text("shipment-missing", lost, "en", warning_place({**row, "parameters": lost}, names))[1]
+    assert told == "蒙C12345 loaded 33.000 t for 海勃湾区 at 2026-03-01 10:00:00; nothing arrived within 1 d 12 h"
+    came = {**lost, "to": "p01"}
+    told = warning_text("shipment-missing", came, "en", warning_place({**row, "parameters": came}, names))[1]
+    assert told == "蒙C12345 loaded 33.000 t for 海勃湾区 at 2026-03-01 10:00:00, and came to 一号电厂 since"
 
 
 def test_an_unknown_warning_hides_nothing() -> None:
