@@ -35,6 +35,12 @@ EXPLAINED: Final = ("severity", "code", "parameters")
 HOUR_MS: Final = 3_600_000
 _MEMBERS: Final = ("value", "net_kg", "mass_kg", "total_kg", "price", "amount", "speed_kmh")
 """Members of an event that may be the series, the first that it has."""
+_FORMS: Final = tuple(
+    f"{day}{clock}"
+    for day in ("%d/%m/%Y", "%Y/%m/%d", "%m/%d/%Y", "%d.%m.%Y", "%Y年%m月%d日")
+    for clock in (" %H:%M", " %H:%M:%S", "")
+)
+"""Tried on the first row, before ISO 8601: what is ambiguous there is taken for day before month."""
 _STAMPS: Final = ("timestamp", "datetime", "time", "date", "ts", "时间")
 _VALUES: Final = ("value", "数值", "值")
 
@@ -234,15 +240,24 @@ def points(file: Path, mapping: str, faults: Counter[tuple[str, str]]) -> Iterat
     return _plain(file, mapping if "," in mapping else "")
 
 
-def _delimiter(file: Path) -> str:
-    """Of the header line: the one that splits it most."""
-    with open_rows(file, FileForm(delimiter="\x1f", quote="")) as rows:
-        header = rows.columns[0] if rows.columns else ""
-    return max(",;\t|", key=lambda one: (header.count(one), one == ","))
+def _form_of(file: Path) -> FileForm:
+    """The delimiter that splits the header most; GB 18030, which GBK is part of, where the beginning is no UTF-8."""
+    header = ""
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            with open_rows(file, FileForm(delimiter="\x1f", quote="", encoding=encoding)) as rows:
+                header = rows.columns[0] if rows.columns else ""
+            break
+        except FileFault:
+            if encoding == "gb18030" or not file.is_file():
+                raise
+    return FileForm(delimiter=max(",;\t|", key=lambda one: (header.count(one), one == ",")), encoding=encoding)
 
 
 def _plain(file: Path, named: str) -> Iterator[Point]:
-    with open_rows(file, FileForm(delimiter=_delimiter(file))) as rows:
+    file_form = _form_of(file)
+    comma = file_form.delimiter != ","
+    with open_rows(file, file_form) as rows:
         columns = [column.strip() for column in rows.columns]
         stamp_at, value_at = _columns(columns, named)
         zone = Zone("UTC")
@@ -258,7 +273,7 @@ def _plain(file: Path, named: str) -> Iterator[Point]:
                 raise DetectError(
                     Text(f"第 {row.line} 行的时间读不懂：{stamp!r}", f"line {row.line}: not a time: {stamp!r}")
                 ) from error
-            yield Point(stamp, time, _number(text, row.line))
+            yield Point(stamp, time, _number(text.replace(",", ".") if comma and "." not in text else text, row.line))
 
 
 def _columns(columns: list[str], named: str) -> tuple[int, int]:
@@ -292,7 +307,7 @@ def _form(stamp: str) -> str:
     digits = stamp.replace(".", "", 1)
     if digits.isdecimal() and digits.isascii() and len(stamp.partition(".")[0]) >= 9:
         return "epoch-ms" if len(stamp.partition(".")[0]) >= 12 else "epoch-s"
-    for form in ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S"):
+    for form in _FORMS:
         with contextlib.suppress(TimeFault):
             read_stamp(stamp, form)
             return form

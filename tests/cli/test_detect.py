@@ -71,6 +71,19 @@ def test_columns_by_name_other_delimiters_and_compression(tmp_path: Path) -> Non
     assert (tmp_path / "a.out").read_text() == (tmp_path / "b.out").read_text() == (tmp_path / "c.out").read_text()
 
 
+def test_what_spreadsheets_write(tmp_path: Path) -> None:
+    """Semicolons and decimal commas; Chinese names in GBK; days before months."""
+    rows = series(50)
+    detect(written(tmp_path / "a.csv", rows), "--out", tmp_path / "a.out")
+    path = tmp_path / "b.csv"
+    lines = [f"{s[8:10]}/03/2026 {s[11:16]};{v},0" for s, v in rows]
+    path.write_bytes("\n".join(["时间;数值", *lines]).encode("gbk"))
+    done = detect(path, "--out", tmp_path / "b.out")
+    assert done.exit_code == 0, done.output
+    assert [r["score"] for r in scores(tmp_path / "b.out")] == [r["score"] for r in scores(tmp_path / "a.out")]
+    assert scores(tmp_path / "b.out")[0]["timestamp"] == "01/03/2026 00:00"
+
+
 def test_epoch_stamps_and_empty_cells(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("time,value\n1772323200,5\n1772326800,\n1772330400,NaN\n1772334000,6\n")
