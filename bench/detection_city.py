@@ -49,8 +49,8 @@ GRACE_MS: Mapping[str, int] = {
     "shipment-missing": 4 * DAY_MS, "sales-abnormal": 2 * DAY_MS, "series-anomaly": 6 * HOUR_MS, "tare-drift": 6 * HOUR_MS,
 }  # fmt: skip
 """How long after its cause has ended a warning still counts as of it; elsewhere two hours."""
-SEEN_BY_OTHERS = frozenset({"stop", "holiday", "starved"})
-"""Honest things that the meters of a works rightly notice: it rests, or has run out of coal."""
+SEEN_BY_OTHERS = frozenset({"stop", "starved", "busy"})
+"""Honest things that the meters of a works rightly notice: it stands still, has run out of coal, or works for three."""
 
 Row = tuple[str, int, str, bytes, tuple[str, str, str], str, int]
 
@@ -267,7 +267,7 @@ def _truths(world: World, until: int) -> Iterator[Truth]:
         if p.code or p.near:
             yield Truth(p.code or p.near, p.kind, frozenset({p.subject, *p.aliases}), p.start, p.end, bool(p.near),
                         " ".join(f"{name} {value}" for name, value in p.parameters.items()))  # fmt: skip
-        elif p.kind == "starved":
+        elif p.kind in SEEN_BY_OTHERS:
             yield Truth("", p.kind, frozenset({p.subject, *p.aliases}), p.start, p.end, near=True)
         elif p.kind == "swap":
             yield Truth("meter-replaced", p.kind, frozenset({p.subject}), p.start, p.end + DAY_MS)

@@ -9,6 +9,7 @@ from hengliu.reference.holidays import HOLIDAYS
 
 __all__ = [
     "DAY_MS",
+    "HOLIDAY_PERCENT",
     "HOUR_MS",
     "MINUTE_MS",
     "WORK_HOURS",
@@ -43,7 +44,8 @@ _HOURS: dict[str, tuple[int, ...]] = {
     "trader": (20,) * 7 + (120,) * 12 + (20,) * 5,
     "other": (30,) * 7 + (140,) * 12 + (30,) * 5,
 }
-_HOLIDAY_PERCENT = {"mine": 40, "washing": 50, "trader": 10, "other": 20}
+HOLIDAY_PERCENT = {"mine": 40, "washing": 50, "trader": 10, "other": 20}
+"""How hard works of a kind run on a public holiday, percent of another day; the rest run on."""
 
 
 def local_date(ms: int) -> date:
@@ -68,5 +70,5 @@ def works_percent(kind: str, ms: int) -> int:
     """How hard a works of this kind runs at ``ms``, percent of its mean rate."""
     percent = _HOURS[kind][local_hour(ms)]
     if is_holiday(ms):
-        percent = percent * _HOLIDAY_PERCENT.get(kind, 100) // 100
+        percent = percent * HOLIDAY_PERCENT.get(kind, 100) // 100
     return percent

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
-from simulator.almanac import DAY_MS, HOUR_MS, MINUTE_MS, day_start, is_holiday
+from simulator.almanac import DAY_MS, HOLIDAY_PERCENT, HOUR_MS, MINUTE_MS, day_start, is_holiday
 from simulator.city import SCALE_STEP_KG, City, calibrated, vehicle
 from simulator.irregular import CONFUSED, MARKETS, Planted, as_text
 from simulator.ledger import Ledger, Supply, TimeOut
@@ -328,6 +328,10 @@ class Fraud(ABC):
             w = self._fraud.choice(mines)
             self._boost[w.site.id] = 4
             self._boosted = w.site.id
+            self._noticed("busy", w, t, t + DAY_MS)
+        for w in self.works.values():
+            if is_holiday(t) and w.site.kind in HOLIDAY_PERCENT:
+                self._fraudulent("holiday", "series-anomaly", w.site.id, w.site.id, t, t + DAY_MS, *self._meters(w), near=True)
         self._at(t + DAY_MS, self._odd_day, None)
 
     def _end_rush(self, t: int) -> None:
@@ -485,8 +489,7 @@ class Fraud(ABC):
     def _stop_works(self, t: int, w: Works) -> None:
         w.closed = w.stopped = True
         end = day_start(t) + 2 * DAY_MS + 20 * MINUTE_MS
-        names = (*(g.meter.device.id for g in w.gauges), *(g.meter.device.source for g in w.gauges))
-        self._fraudulent("stop", "sales-abnormal", w.site.id, w.site.id, t, end, *names, near=True)
+        self._fraudulent("stop", "sales-abnormal", w.site.id, w.site.id, t, end, *self._meters(w), near=True)
         self._at(end, self._start_works, w)
 
     def _start_works(self, t: int, w: Works) -> None:
@@ -494,15 +497,23 @@ class Fraud(ABC):
         self._reopen(t, w)
 
     def _idle(self, t: int, w: Works, kg: int) -> None:
-        """Write down that a works stood still for an hour or more for want of coal or of room: its meters show it."""
-        if kg or w.stopped:
+        """Write down that a works ran low for an hour or more for want of coal or of room: its meters show it."""
+        if 10 * kg > 8 * w.asked or w.stopped:
             if w.idle_since and t - w.idle_since >= HOUR_MS:
-                names = (*(g.meter.device.id for g in w.gauges), *(g.meter.device.source for g in w.gauges))
-                finding = "nothing is due; its meters show it"
-                self.ledger.planted.append(Planted("starved", w.site.id, w.site.id, w.idle_since, t, finding, aliases=names))
+                self._noticed("starved", w, w.idle_since, t)
             w.idle_since = 0
         elif not w.idle_since:
             w.idle_since = t
+
+    def _noticed(self, kind: str, w: Works, start: int, end: int) -> None:
+        """Write down what nothing is due for, but what the meters of a works show."""
+        self.ledger.planted.append(
+            Planted(kind, w.site.id, w.site.id, start, end, "nothing is due; its meters show it", aliases=self._meters(w))
+        )
+
+    @staticmethod
+    def _meters(w: Works) -> tuple[str, ...]:
+        return (*(g.meter.device.id for g in w.gauges), *(g.meter.device.source for g in w.gauges))
 
     def _surge(self, t: int, _: Any) -> None:
         gauges = [g for w in self.works.values() for g in w.gauges if not g.meter.quirk and g.surge_until < t]

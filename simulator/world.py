@@ -268,9 +268,10 @@ class World(Fraud):
         percent = works_percent(w.site.kind, t - STEP_MS) * w.rng.randint(88, 112)
         if p is None:
             return 1_000 * percent // 10_000
+        w.asked = p.kg_per_h * percent * (STEP_MS // MINUTE_MS) // 600_000
         if w.stopped:
             return 0
-        kg = p.kg_per_h * percent * (STEP_MS // MINUTE_MS) // 600_000
+        kg = w.asked
         if not p.inputs:
             if w.site.id in self._boost:
                 kg *= 3
