@@ -2,16 +2,15 @@
 
 import re
 import shutil
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from hengliu.compose.engines import engines
-from tests.e2e.deployment import Deployment
+from tests.e2e.deployment import Deployment, deployment
+
+__all__ = ["deployment"]
 
 pytestmark = pytest.mark.browser
 
@@ -33,18 +32,6 @@ REGISTRY: list[tuple[str, dict[str, Any]]] = [
         {"device": "em-m1", "source": f"{SOURCE}em-m1", "kind": "meter", "site": "m1", "quantity": "electricity"},
     ),
 ]
-
-
-@pytest.fixture(
-    params=["local", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.postgres])]
-)
-async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
-    if request.param == "local":
-        async with Deployment(tmp_path / "data") as running:
-            yield running
-        return
-    async with engines(tmp_path / "engines") as urls, Deployment(tmp_path / "data", urls) as running:
-        yield running
 
 
 def event(device: str, number: int, type_: str, time: datetime, data: dict[str, Any]) -> dict[str, Any]:

@@ -6,18 +6,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import pytest
 
-from hengliu.compose.engines import EngineUrls
+from hengliu.compose.engines import EngineUrls, engines
 from hengliu.compose.tokens import DEMO_RIGHTS, write_token
 from hengliu.rights import TokenStore
 
-__all__ = ["Deployment", "free_port"]
+__all__ = ["Deployment", "deployment", "free_port"]
 
 
 def free_port() -> int:
@@ -141,6 +142,19 @@ class Deployment:
             for type_, data in registrations:
                 answer = await client.post(f"/v1/registry/{KIND_PATHS[type_]}", json=data)
                 assert answer.status_code in (200, 201, 202), (type_, answer.status_code, answer.text)
+
+
+@pytest.fixture(
+    params=["local", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.postgres])]
+)
+async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
+    """Both deployments, one after the other: a test that takes it runs on each. Import it where it is used."""
+    if request.param == "local":
+        async with Deployment(tmp_path / "data") as running:
+            yield running
+        return
+    async with engines(tmp_path / "engines") as urls, Deployment(tmp_path / "data", urls) as running:
+        yield running
 
 
 KIND_PATHS = {

@@ -1,33 +1,20 @@
 """A simulated city through the whole platform, on both deployments: every figure equals the simulator's ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from hengliu.compose.engines import engines
 from simulator.city import City, registry
 from simulator.run import Feeder, wall_ms
 from streams.operators.catalog import GROUPS
 from streams.topology import EXCHANGE
-from tests.e2e.deployment import Deployment
+from tests.e2e.deployment import Deployment, deployment
 from tests.e2e.figures import settled
 
+__all__ = ["deployment"]
+
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(
-    params=["local", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.postgres])]
-)
-async def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployment]:
-    if request.param == "local":
-        async with Deployment(tmp_path / "data") as running:
-            yield running
-        return
-    async with engines(tmp_path / "engines") as urls, Deployment(tmp_path / "data", urls) as running:
-        yield running
 
 
 @pytest.mark.slow
