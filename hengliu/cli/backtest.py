@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from api.i18n import warning_text
 from hengliu.compose.adapters import catalog_of, open_log_for_reading
 from hengliu.events.envelope import iso_ms, ms_of
 from hengliu.events.family import Text
@@ -200,6 +201,13 @@ def _document(test: Backtest, found: Comparison, url: str) -> dict[str, Any]:
     }
 
 
+def _sentence(raised: Raised, language: str) -> str:
+    """What the warnings page says of it, with the subject's own identifier for its name."""
+    about = {"subject": raised.subject, "since": raised.since, "place": raised.site or raised.enterprise}
+    name, sentence = warning_text(raised.code, raised.parameters, language, about)
+    return sentence or f"{name}: {raised.subject}"
+
+
 def _print(out: Console, test: Backtest, found: Comparison, url: str) -> None:
     local = [datetime.fromtimestamp(ms / 1_000, CITY_TIME).strftime("%Y-%m-%d %H:%M") for ms in (test.from_ms, test.to_ms)]
     given = ", ".join(f"{name}={value}" for name, value in test.parameters.items()) or "不变 / unchanged"
@@ -219,13 +227,12 @@ def _print(out: Console, test: Backtest, found: Comparison, url: str) -> None:
     for zh, en, rows in (("仅现在会发布", "only now", found.only_now), ("仅当时发布", "only then", found.only_then)):
         if not rows:
             continue
-        table = Table("时间 time", "对象 subject", "级别 severity", "参数 parameters", "编号 id", title=f"{zh} / {en}")
+        table = Table("时间 time", "级别 severity", "说明 what", "编号 id", title=f"{zh} / {en}")
         for raised in rows[:SHOWN]:
             table.add_row(
                 datetime.fromtimestamp(raised.time / 1_000, CITY_TIME).strftime("%Y-%m-%d %H:%M"),
-                escape(raised.subject),
                 raised.severity,
-                escape(" ".join(f"{n}={v}" for n, v in raised.parameters.items())),
+                escape("\n".join(_sentence(raised, language) for language in ("zh", "en"))),
                 raised.warning,
             )
         out.print(table)

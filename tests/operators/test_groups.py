@@ -61,6 +61,9 @@ REGISTRATIONS: Sequence[tuple[str, dict[str, object]]] = (
     ("device.registered", {"device": "b1", "source": "urn:x:b1", "kind": "belt-scale", "site": "m01", "belt_role": "produced"}),
     ("device.registered", {"device": "w", "source": "urn:x:wm-1", "kind": "meter", "site": "m01", "register_digits": 6}),
     ("rule.published", {"rule": "tickets", "version": 2, "parameters": {"timeout_s": "3600"}}),
+    ("rule.published", {"rule": "overload", "version": 2, "parameters": {}, "status": "retired"}),
+    ("rule.published", {"rule": "price", "version": 2, "parameters": {"index_raw": "60000", "min_peers": "2"}}),
+    ("rule.published", {"rule": "sales-volume", "version": 2, "parameters": {"recent_days": "3", "min_baseline_t": "0"}}),
 )
 
 

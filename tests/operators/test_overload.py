@@ -73,6 +73,18 @@ def test_a_published_rule_replaces_the_table_and_its_version_is_kept() -> None:
     assert (warning["parameters"]["limit_kg"], warning["rule_version"]) == ("50000", 4)
 
 
+def test_a_version_that_names_one_row_keeps_the_others() -> None:
+    rule = RulePublished(rule="overload", version=4, parameters={"rigid-2": "17000"})
+    (warning,) = judge(49_001, 6, rule).data("warning.raised")
+    assert (warning["parameters"]["limit_kg"], warning["rule_version"]) == ("49000", 4)
+    assert judge(18_000, 2, rule).data("warning.raised")[0]["parameters"]["limit_kg"] == "17000"
+
+
+def test_a_retired_rule_raises_nothing() -> None:
+    retired = RulePublished(rule="overload", version=4, parameters={}, status="retired")
+    assert judge(90_000, 6, retired).emitted == []
+
+
 @pytest.mark.realdata
 def test_vectors_of_the_regulation() -> None:
     """Every row of the gross-mass vectors."""
