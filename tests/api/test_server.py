@@ -1,6 +1,7 @@
 """Connection limits, on real sockets."""
 
 import asyncio
+import socket
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -199,3 +200,12 @@ async def test_lingering_ends() -> None:
             except ConnectionError:
                 return
         raise AssertionError("the server still reads")
+
+
+async def test_answers_do_not_wait_for_the_acknowledgement_of_their_head() -> None:
+    async with serve(hello) as server, wire(server.port) as w:
+        await w.send(GET)
+        await w.answer()
+        (connection,) = server._server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "Nagle's algorithm: 40 ms more an answer"
