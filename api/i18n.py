@@ -63,6 +63,7 @@ TEXTS: Mapping[str, Text] = {
     "nav.districts": Text("行政区划", "Districts"),
     "nav.devices": Text("设备", "Devices"),
     "nav.vehicles": Text("车辆", "Vehicles"),
+    "nav.rules": Text("规则", "Rules"),
     "nav.meters": Text("计量点", "Meters"),
     "nav.about": Text("说明", "About"),
     "language.other": Text("English", "中文"),
@@ -273,6 +274,10 @@ TEXTS: Mapping[str, Text] = {
     "page.vehicles.intro": Text(
         "登记的车辆，含总质量限值所需的轴数与车型。",
         "Registered vehicles, with the axles and kind that gross-mass limits need.",
+    ),
+    "page.rules.intro": Text(
+        "已发布的规则版本；没有发布过的规则按缺省参数执行。",
+        "Published versions of rules; a rule without any goes by its declared defaults.",
     ),
     "page.meters.intro": Text(
         "有用量的计量点，以及已登记、尚无用量的。", "Meters with consumption, and registered ones that have none yet."

@@ -153,6 +153,9 @@ PAGES: tuple[TablePage, ...] = (
     TablePage("devices", "devices", navigation=False),
     TablePage("vehicles", "vehicles", navigation=False),
     TablePage("meters", "meters", navigation=False),
+    TablePage(
+        "rules", "rules", ("rule", "version", "valid_from", "status", "parameters", "citation"), ("rule",), navigation=False
+    ),
 )
 """The explicit list of table pages."""
 
@@ -821,6 +824,7 @@ FAMILY_OF: Final = {
     "districts": "district.registered",
     "devices": "device.registered",
     "vehicles": "vehicle.registered",
+    "rules": "rule.published",
 }
 """Query to the family whose labels and code lists its columns carry."""
 

@@ -147,6 +147,11 @@ class Recorded:
     def vehicles(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         return [{"plate": "蒙C12345", "kind": "combination", "axles": 6, "single_tyre": False, "tare_kg": 15_300}]
 
+    def rules(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+        return [
+            {"rule": "overload", "version": 2, "valid_from": self.now(), "status": "retired", "parameters": "{}", "citation": ""}
+        ]
+
     def overview(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         if self.empty:
             return [
