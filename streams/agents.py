@@ -23,7 +23,7 @@ __all__ = ["FaustShell", "GroupHost", "Tasks"]
 
 logger = logging.getLogger(__name__)
 
-FEED_RECORDS = 20_000
+FEED_RECORDS = 5_000
 """Records that wait for a task; more stay with Faust, which stops fetching."""
 
 

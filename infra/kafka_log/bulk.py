@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 0.1
 """How long the reader's thread waits for a first record at once; closing waits for it."""
-QUEUE_KBYTES = 32_768
+QUEUE_KBYTES = 16_384
 FETCH_WAIT_MS = 50
 
 _END_OF_PARTITION = confluent_kafka.KafkaError._PARTITION_EOF

@@ -17,7 +17,7 @@ Rows are integers: sum, count, minimum, maximum per key. Memory: about 330 bytes
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -106,22 +106,18 @@ def _part_name(start: int, number: int) -> bytes:
 
 def _pack(rows: Iterable[tuple[str, Row]]) -> bytes:
     """Rows as columns: keys, then four columns of integers (64 bits each, or text where one does not fit)."""
-    keys: list[str] = []
-    columns: tuple[list[int], ...] = ([], [], [], [])
-    for key, row in rows:
-        keys.append(key)
-        for column, value in zip(columns, row, strict=False):
-            column.append(value)
+    pairs = list(rows)
     packed: list[bytes | list[str]] = []
-    for column in columns:
+    for number in range(4):
+        column = [row[number] for _, row in pairs]
         try:
             packed.append(array("q", column).tobytes())
         except OverflowError:
             packed.append([str(value) for value in column])
-    return _meta_encoder.encode([keys, *packed])
+    return _meta_encoder.encode([[key for key, _ in pairs], *packed])
 
 
-def _unpack(blob: bytes) -> Iterator[tuple[str, Row]]:
+def _unpack(blob: bytes) -> dict[str, Row]:
     keys, *packed = msgspec.msgpack.decode(blob)
     columns: list[Any] = []
     for column in packed:
@@ -131,8 +127,8 @@ def _unpack(blob: bytes) -> Iterator[tuple[str, Row]]:
             columns.append(numbers)
         else:
             columns.append([int(text) for text in column])
-    for key, total, count, low, high in zip(keys, *columns, strict=True):
-        yield key, [total, count, low, high, 0]
+    rows = [[total, count, low, high, 0] for total, count, low, high in zip(*columns, strict=True)]
+    return dict(zip(keys, rows, strict=True))
 
 
 @dataclass(slots=True)
@@ -258,7 +254,7 @@ class WindowTable:
             return None, True
         if pane is None:
             packed = self._closed.pop(start, None)
-            pane = self._open[start] = dict(_unpack(packed)) if packed is not None else {}
+            pane = self._open[start] = _unpack(packed) if packed is not None else {}
             # A hopping pane that begins late may still owe windows that have not closed.
             owed = self._first_open(start)
             if owed <= start:
@@ -305,7 +301,7 @@ class WindowTable:
         for start in range(window, window + self.spec.size_ms, self.spec.pane_ms):
             pane = self._open.get(start)
             if pane is None and start in self._closed:
-                pane = dict(_unpack(self._closed[start]))
+                pane = _unpack(self._closed[start])
             if pane:
                 found.append(pane)
         return found
