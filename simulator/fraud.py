@@ -101,7 +101,9 @@ class Fraud(ABC):
         every = self._often.get(name)
         return every is not None and every.now()
 
-    def _load_ballast(self, t: int, d: Driver) -> None:
+    def _before_trip(self, t: int, d: Driver) -> None:
+        if d.body_kg:
+            self._mount_body(t, d)
         if d.ballast is not None:
             if t >= d.ballast.end:
                 d.ballast, d.ballast_kg = None, 0
@@ -356,15 +358,17 @@ class Fraud(ABC):
         self._boost.clear()
         self._boosted = ""
 
-    def _new_body(self, t: int, _: Any) -> None:
+    def _new_body(self, _: int, __: Any) -> None:
+        """Some truck gets another body before its next trip."""
         d = self._fraud.choice(self.drivers)
-        if d.ballast is not None:
-            return
-        more = self._fraud.randrange(600, 1_200, SCALE_STEP_KG)
-        d.truck = replace(d.truck, tare_kg=d.truck.tare_kg + more)
-        t = (t // HOUR_MS) * HOUR_MS
-        self.registrations.append((t, *vehicle(d.truck, t)))
-        self._fraudulent("new-body", "tare-drift", d.truck.plate, "", t, t + 4 * DAY_MS, near=True, kg=more)
+        if d.ballast is None:
+            d.body_kg = self._fraud.randrange(600, 1_200, SCALE_STEP_KG)
+
+    def _mount_body(self, t: int, d: Driver) -> None:
+        d.truck, more, d.body_kg = replace(d.truck, tare_kg=d.truck.tare_kg + d.body_kg), d.body_kg, 0
+        since = t // HOUR_MS * HOUR_MS
+        self.registrations.append((since, *vehicle(d.truck, since)))
+        self._fraudulent("new-body", "tare-drift", d.truck.plate, "", since, t + 4 * DAY_MS, near=True, kg=more)
 
     def _calibrate(self, t: int, _: Any) -> None:
         """Every scale has a certificate; of some it runs out within the first weeks."""

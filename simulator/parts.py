@@ -131,9 +131,9 @@ class Trip:
 class Driver:
     """A truck at work."""
 
-    __slots__ = ("ballast", "ballast_kg", "burn_kg", "commodity", "dev", "fuel_kg", "left", "left_at", "line", "load",
-                 "overload", "place", "repeat", "rng", "since", "tare_at", "tare_shown", "tares", "target", "trip", "truck",
-                 "waybill", "work")  # fmt: skip
+    __slots__ = ("ballast", "ballast_kg", "body_kg", "burn_kg", "commodity", "dev", "fuel_kg", "left", "left_at", "line",
+                 "load", "overload", "place", "repeat", "rng", "since", "tare_at", "tare_shown", "tares", "target", "trip",
+                 "truck", "waybill", "work")  # fmt: skip
 
     def __init__(self, truck: Truck, dev: Dev, rng: random.Random) -> None:
         self.truck = truck
@@ -157,7 +157,7 @@ class Driver:
         self.trip = Trip()
         self.tares = 0
         self.ballast: Planted | None = None
-        self.ballast_kg = 0
+        self.ballast_kg = self.body_kg = 0
 
     @property
     def empty_kg(self) -> int:

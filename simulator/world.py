@@ -478,7 +478,7 @@ class World(Fraud):
         d.overload = d.repeat = False
         d.trip = Trip()
         if self.irregular.any:
-            self._load_ballast(t, d)
+            self._before_trip(t, d)
         d.target = d.truck.limit_kg - d.empty_kg - d.rng.randint(150, 1_800)
         line = self._choose(d)
         if line is None:
