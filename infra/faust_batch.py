@@ -26,7 +26,7 @@ from faust.types import TP, ConsumerMessage
 from hengliu.ports.log import LogReader, LogUnavailable, Slice, TopicPartition
 from hengliu.ports.membership import PartitionHost
 
-__all__ = ["MAX_RECORDS", "BatchConsumer"]
+__all__ = ["MAX_OUTSTANDING_SLICES", "MAX_RECORDS", "BatchConsumer"]
 
 MAX_RECORDS = 20_000
 """Records of all partitions that one poll brings."""

@@ -14,6 +14,7 @@ from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import CLOCK_TYPE, Headers, LogUnavailable, Record, Slice, TopicPartition, partition_for
+from infra.faust_batch import MAX_OUTSTANDING_SLICES, BatchConsumer
 from infra.local_log import LocalLog
 from streams.agents import FaustShell, GroupHost
 from streams.supervisor import Supervisor
@@ -215,5 +216,40 @@ async def test_a_seek_while_the_local_transport_reads_does_not_end_its_app(city:
         await city.truck(2)
         assert len(await city.wait_for_tickets(2)) == 2
         assert vehicle._app is app
+    finally:
+        await running.stop()
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_no_more_is_read_than_an_agent_that_lags_can_take(
+    city: City, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Beyond four fifths of a channel Faust takes the partition out of what is read, and forgets it when the queue is cleared
+    at that moment: then nobody reads it again. So the transport stops reading well before."""
+    waiting: list[int] = []
+    room, deliver = BatchConsumer._wait_for_room, GroupHost.deliver
+    lag = asyncio.Event()
+
+    async def watched(consumer: Any, seconds: float) -> bool:
+        there_is_room = await room(consumer, 0.01)
+        waiting.append(len(consumer._outstanding))
+        return there_is_room or not guarded
+
+    async def lagging(host: GroupHost, piece: Slice) -> None:
+        await lag.wait()
+        await deliver(host, piece)
+
+    monkeypatch.setattr(BatchConsumer, "_wait_for_room", watched)
+    monkeypatch.setattr(GroupHost, "deliver", lagging)
+    trucks = 2 * MAX_OUTSTANDING_SLICES
+    running = faust_shell(city)
+    await running.start()
+    try:
+        for number in range(trucks):
+            await city.truck(number)
+            await asyncio.sleep(0.02)  # so that most are read as slices of their own
+        assert (max(waiting) <= MAX_OUTSTANDING_SLICES) is guarded
+        lag.set()
+        assert len(await city.wait_for_tickets(trucks)) == trucks
     finally:
         await running.stop()
