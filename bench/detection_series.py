@@ -17,9 +17,11 @@ import os
 import sys
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from math import sqrt
 from pathlib import Path
 from typing import Final
@@ -29,9 +31,11 @@ import msgspec
 from bench.detection_city import write_section
 from bench.detection_scoring import PROFILES, Counts, Labelled, best_threshold, nab_score, probation
 from bench.report import machine
+from hengliu.cli.detect import points
 from hengliu.events.envelope import ms_of
-from streams.detectors.base import Limits
+from streams.detectors.base import Limits, Watch
 from streams.detectors.catalog import DETECTORS, detector
+from streams.operators.anomaly import AnomalyPolicy
 
 __all__ = ["Series", "nab", "section", "skab"]
 
@@ -357,10 +361,48 @@ Each sensor is a series of its own; a row counts as flagged when so many sensors
 
 {_plants(plant_runs)}
 
+### Real loads, nobody's labels
+
+Warnings that rule `anomaly` with its defaults would raise on real meters of which nobody knows what was wrong: how often a
+person would be called.
+
+{_unlabelled(data)}
+
 ### What is remembered
 
 {_memory(limits, files)}
 """
+
+
+LOADS: Final = (
+    ("electricity-london-half-hourly-2013.csv.gz", "london-electricity", 40_000),
+    ("electricity-steelworks-quarter-hourly-2018.csv.gz", "steelworks", 0),
+    ("water-alicante-hourly-register.zip", "alicante-water", 20_000),
+)
+"""File, mapping, and rows at most (0: all)."""
+MONTH_MS: Final = 2_629_800_000
+"""A twelfth of 365.25 days."""
+
+
+def _unlabelled(data: Path) -> str:
+    rows = []
+    limits = AnomalyPolicy().limits
+    for name, mapping, most in LOADS:
+        found = points(data / name, mapping, Counter())
+        watches: dict[str, tuple[Watch, int, int]] = {}
+        raised: Counter[str] = Counter()
+        samples = 0
+        for point in islice(found, most or None):
+            watch, first, last = watches.get(point.series) or (detector("combined", limits).open(), point.time, point.time)
+            last = max(last, point.time)
+            watches[point.series] = watch, first, last
+            samples += 1
+            if watch.observe(last, point.value).change == "raised":
+                raised[point.series] += 1
+        months = sum(last - first for _, first, last in watches.values()) / MONTH_MS
+        rate = raised.total() / months if months else 0.0
+        rows.append((f"`{mapping}`", f"{len(watches)}", f"{samples:,}", f"{months:.0f}", f"{raised.total()}", f"{rate:.2f}"))
+    return _grid(("mapping", "meters", "samples", "meter-months", "warnings", "a meter and month"), rows)
 
 
 def _defaults(limits: Limits) -> str:

@@ -38,7 +38,7 @@ class AnomalyPolicy:
 
     detector: str = parameter("combined", zh="检测器", en="Detector", choices=tuple(DETECTORS))
     limit: Decimal = parameter(
-        Decimal("3.0"), zh="阈值（小概率的十进位数）", en="Limit, in decades of improbability", minimum=1, maximum=12
+        Decimal("3.5"), zh="阈值（小概率的十进位数）", en="Limit, in decades of improbability", minimum=1, maximum=12
     )
     clear_percent: int = parameter(
         60, unit="%", zh="解除比例", en="Cleared below this share of the limit", minimum=0, maximum=100

@@ -83,14 +83,17 @@ def test_what_comes_within_the_horizon_finds_its_place() -> None:
     """The same verdicts at the same event times, whatever the order of arrival within the horizon."""
     rule = RulePublished(rule="anomaly", version=2, parameters={**QUICK.parameters, "horizon_s": str(6 * 3600)})
     ordered = hours([*usual(200), 900.0, 910.0, *usual(40)])
-    shuffled = [consumption(at, i.time + (at * 5 % 6) * HOUR, i.time, i.data["amount"]) for at, i in enumerate(ordered)]
-    assert shuffled != ordered
+    shuffled = [consumption(at, i.time + (at * 3 % 6) * HOUR, i.time, i.data["amount"]) for at, i in enumerate(ordered)]
+    assert [i.id for i in in_receive_order(shuffled)] != [i.id for i in ordered]
 
     def told(inputs: list[Input]) -> list[tuple[str, int, dict[str, str]]]:
         return [(e.emit.type, e.emit.time, e.emit.data["parameters"]) for e in watched(inputs, rule).emitted]
 
     assert [t for t, _, _ in told(ordered)] == ["warning.raised", "warning.cleared"]
     assert told(shuffled) == told(ordered)
+    # Without the horizon the order of arrival shows, and what it costs is told.
+    hasty = watched(shuffled, QUICK)
+    assert len(hasty.data("input.late")) > 50
 
 
 def test_what_comes_beyond_the_horizon_is_told_and_changes_no_verdict() -> None:
