@@ -69,13 +69,18 @@ class ConsumerGroupPositions:
             await client.close()
 
     async def run(self) -> None:
-        """Poll for ever; a broker that is away is asked again."""
+        """Poll for ever; a broker that is away is asked again, and told of now and then."""
+        failed = 0
         try:
             while True:
                 try:
                     await self.poll()
+                    failed = 0
                 except LogUnavailable as error:
-                    logger.warning("positions of the workers not read: %s", error)
+                    failed += 1  # a new broker keeps no group for its first seconds, which is nothing to tell
+                    logger.log(
+                        logging.WARNING if failed % 60 == 10 else logging.DEBUG, "workers' positions not read: %s", error
+                    )
                 await asyncio.sleep(self._every_s)
         finally:
             await self.close()
