@@ -388,6 +388,9 @@ def _unlabelled(data: Path) -> str:
     rows = []
     limits = AnomalyPolicy().limits
     for name, mapping, most in LOADS:
+        if not (data / name).exists():
+            rows.append((f"`{mapping}`", "-", "0", "-", "-", "-"))
+            continue
         found = points(data / name, mapping, Counter())
         watches: dict[str, tuple[Watch, int, int]] = {}
         raised: Counter[str] = Counter()
