@@ -121,7 +121,6 @@ class Deps:
         commands: None where this process takes no registrations (the routes then answer 503).
         hub, monitor: their ``run`` are tasks of whoever built this.
         open_reading: whether a client on loopback reads without a token (the demo).
-        stages: what ``monitor`` watches.
         city: name of the city, Chinese and English.
         allowed_hosts: Host names accepted beside the loopback ones.
     """
@@ -141,7 +140,6 @@ class Deps:
     partitions: int
     rules: Sequence[RuleDeclaration] = ()
     commands: Commands | None = None
-    stages: Sequence[Stage] = ()
     limits: ApiLimits = field(default_factory=ApiLimits)
     meters: Meters = field(default_factory=Meters)
     open_reading: bool = False

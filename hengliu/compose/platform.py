@@ -234,7 +234,7 @@ class Platform:
             catalog=self.catalog, intake=self.intake, warehouse=self.warehouse, log=self.log, tokens=self.tokens,
             clock=self.clock, queries=projections.queries.QUERIES, family_query=projections.queries.family_query,
             run_query=projections.queries.run_query, progress=progress, hub=hub, partitions=settings.partitions,
-            commands=self.commands, rules=RULES, stages=stages,
+            commands=self.commands, rules=RULES,
             limits=ApiLimits(body_bytes=settings.max_body_bytes, batch_events=settings.max_batch_events),
             meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,
             version=__version__, monitor=monitor, city=(settings.city, settings.city_en),

@@ -147,7 +147,6 @@ async def running(
             partitions=PARTITIONS,
             rules=RULES,
             commands=commands,
-            stages=stages,
             limits=limits,
             meters=meters,
             open_reading=True,
