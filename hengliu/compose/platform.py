@@ -227,15 +227,16 @@ class Platform:
             groups = consumer_groups(settings)
             stages = [s for s in stages if s.name not in groups]
             stages += [StageOf(name, partial(workers.of, group)) for name, group in groups.items()]
-        hub = Hub(run_panel, progress, self.clock, self.meters)
-        monitor = Monitor(self.log, stages, self.meters)
+        limits = ApiLimits(body_bytes=settings.max_body_bytes, batch_events=settings.max_batch_events)
+        hub = Hub(run_panel, progress, self.clock, self.meters, max_clients=limits.live_clients)
+        monitor = Monitor(self.log, stages, self.meters, stalled_s=limits.stalled_s)
         assert self.intake is not None
         deps = Deps(
             catalog=self.catalog, intake=self.intake, warehouse=self.warehouse, log=self.log, tokens=self.tokens,
             clock=self.clock, queries=projections.queries.QUERIES, family_query=projections.queries.family_query,
             run_query=projections.queries.run_query, progress=progress, hub=hub, partitions=settings.partitions,
             commands=self.commands, rules=RULES,
-            limits=ApiLimits(body_bytes=settings.max_body_bytes, batch_events=settings.max_batch_events),
+            limits=limits,
             meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,
             version=__version__, monitor=monitor, city=(settings.city, settings.city_en),
         )  # fmt: skip
