@@ -21,6 +21,7 @@ from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import EventLog, Headers, LogUnavailable, Record, Slice, TaskId, TaskState, TopicPartition
 from streams.kernel.seen import SeenIds
+from streams.kernel.sessions import Session, SessionSpec, SessionTable
 from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask
 from streams.kernel.windows import Late, Result, WindowSpec, WindowTable
 
@@ -52,7 +53,7 @@ class WindowJob(Protocol):
         ...
 
     @property
-    def window(self) -> WindowSpec: ...
+    def window(self) -> WindowSpec | SessionSpec: ...
 
     def rows(self, records: Sequence[Any]) -> Sequence[tuple[str, int, int]]:
         """(key, event time in ms, value) of each record, in order."""
@@ -62,8 +63,8 @@ class WindowJob(Protocol):
         """The number of each record where its source numbers them: a second copy is not counted. None: every record counts."""
         ...
 
-    def result(self, result: Result) -> Record:
-        """The output record of one window of one key."""
+    def result(self, result: Any) -> Record:
+        """The output record of one window (a ``Result``) or session (a ``Session``) of one key."""
         ...
 
 
@@ -101,7 +102,8 @@ class PartitionTask(StreamTask):
         self._side = side
         self._idle_ms = idle_ms
         self._flush = flush_when_silent
-        self._table = WindowTable(job.window)
+        spec = job.window
+        self._table: WindowTable | SessionTable = WindowTable(spec) if isinstance(spec, WindowSpec) else SessionTable(spec)
         self._seen = SeenIds()
         self._position = 0
         self._heard = 0
@@ -164,7 +166,7 @@ class PartitionTask(StreamTask):
                 self._refuse(piece, offset, {"error": f"{type(error).__name__}: {error}"[:512]}, value, outputs)
         return found
 
-    def _emit(self, results: Sequence[Result], outputs: Outputs) -> None:
+    def _emit(self, results: Sequence[Result] | Sequence[Session], outputs: Outputs) -> None:
         make, target, partition = self._job.result, self._target, self._source.partition
         for result in results:
             outputs.add(target, partition, make(result))

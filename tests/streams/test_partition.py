@@ -13,6 +13,7 @@ from hengliu.ports.clock import ManualClock
 from hengliu.ports.log import EventLog, Headers, Record, TaskId, TopicKind, TopicPartition, TopicSpec
 from infra.local_log import LocalLog
 from streams.kernel.partition import PartitionTopology
+from streams.kernel.sessions import Session, SessionSpec
 from streams.kernel.task import CommitPolicy
 from streams.kernel.windows import Result, WindowSpec
 
@@ -39,7 +40,7 @@ class Job:
     def ids(self, records: Sequence[Reading]) -> Sequence[int] | None:
         return [r.number for r in records] if records and records[0].number else None
 
-    def result(self, result: Result) -> Record:
+    def result(self, result: Any) -> Record:
         return Record(result.key.encode(), msgspec.json.encode(result), HEADERS)
 
 
@@ -54,10 +55,19 @@ class Bench:
         self.log = log
         self.clock = ManualClock(1_800_000_000_000)
         self.idle_ms: int | None = None
+        self.job: Any = Job()
 
     def topology(self) -> PartitionTopology:
         return PartitionTopology(
-            self.log, self.clock, Job(), "in", "out", 2, side="side", idle_ms=self.idle_ms, policy=CommitPolicy(interval_ms=0)
+            self.log,
+            self.clock,
+            self.job,
+            "in",
+            "out",
+            2,
+            side="side",
+            idle_ms=self.idle_ms,
+            policy=CommitPolicy(interval_ms=0),
         )
 
     @contextlib.asynccontextmanager
@@ -182,3 +192,24 @@ async def test_a_second_copy_is_counted_once_also_after_a_restart(bench: Bench) 
         assert await bench.results(0, 3) == [
             row("a", 0, range(1, 200)), row("a", 0, range(1, 210), revision=1), row("a", 60 * SECOND, [1]),
         ]  # fmt: skip
+
+
+class SessionJob(Job):
+    window: ClassVar[SessionSpec] = SessionSpec(10 * SECOND)  # type: ignore[assignment]
+
+
+async def test_sessions_run_as_windows_do_and_go_on_after_a_restart(bench: Bench) -> None:
+    bench.job = SessionJob()
+    async with bench.running():
+        await bench.send(0, reading("a", 0, 1), reading("a", 5 * SECOND, 2), reading("b", 8 * SECOND, 3))
+        assert await bench.read("out", 0) == []
+    async with bench.running():
+        await bench.send(0, reading("a", 30 * SECOND, 4))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while len(found := await bench.read("out", 0)) < 2:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+    assert [Session(*row) for row in found] == [
+        Session("a", BASE, BASE + 5 * SECOND, 3, 2, 1, 2, 0, []),  # type: ignore[arg-type]
+        Session("b", BASE + 8 * SECOND, BASE + 8 * SECOND, 3, 1, 3, 3, 0, []),  # type: ignore[arg-type]
+    ]

@@ -1,0 +1,214 @@
+"""Session windows of event time over one partition: what a key does without a longer pause than the gap.
+
+A session runs from its first record to its last, and closes when the partition's clock has gone ``gap + lateness`` beyond the
+last. The clock, lateness, corrections and silence are those of ``streams.kernel.windows``; a late record may also join sessions
+that were closed as two, and the correction then names both.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from streams.kernel.windows import AHEAD_RECORDS, Late
+
+__all__ = ["Session", "SessionSpec", "SessionTable"]
+
+BUCKETS = 64
+"""State entries of a table: a commit rewrites those that hold a changed key (docs/decisions/003)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """How sessions are told apart, in ms of event time; see ``WindowSpec`` for what is not about the gap."""
+
+    gap_ms: int
+    lateness_ms: int = 0
+    keep_ms: int = 600_000
+    max_jump_ms: int = 86_400_000
+
+    def __post_init__(self) -> None:
+        if self.gap_ms <= 0 or self.lateness_ms < 0 or self.keep_ms < 0 or self.max_jump_ms <= 0:
+            raise ValueError(f"no session has a gap of {self.gap_ms} ms, or a time of its own that is negative")
+
+    @property
+    def pane_ms(self) -> int:
+        """Length of the panes by which second copies are told (``streams.kernel.seen``)."""
+        return self.gap_ms
+
+    @property
+    def size_ms(self) -> int:
+        return self.gap_ms
+
+
+class Session(NamedTuple):
+    """Figures of one closed session. ``corrects``: (start, revision) of those that were told before and are part of it now."""
+
+    key: str
+    start: int
+    last: int
+    total: int
+    records: int
+    minimum: int
+    maximum: int
+    revision: int
+    corrects: tuple[tuple[int, int], ...]
+
+
+class _Row(msgspec.Struct, array_like=True):
+    """A session that is open, or closed and kept. ``told``: (start, revision) of what was emitted and is in it."""
+
+    start: int
+    last: int
+    total: int
+    records: int
+    minimum: int
+    maximum: int
+    told: list[tuple[int, int]]
+    changed: bool = True
+
+
+class _Meta(msgspec.Struct, array_like=True):
+    clock: int
+    ahead: int
+    late: int
+
+
+_META = b"sessions"
+_encode = msgspec.msgpack.Encoder().encode
+_meta_decoder = msgspec.msgpack.Decoder(_Meta)
+_bucket_decoder = msgspec.msgpack.Decoder(dict[str, list[_Row]])
+
+
+def _bucket(key: str) -> int:
+    return crc32(key.encode()) % BUCKETS
+
+
+class SessionTable:
+    """The sessions of one partition."""
+
+    def __init__(self, spec: SessionSpec) -> None:
+        self.spec = spec
+        self.clock = 0
+        self.late = 0
+        self._ahead = 0
+        self._sessions: dict[str, list[_Row]] = {}
+        self._due: list[tuple[int, str]] = []
+        """(when it may be time to look at a key, key): a look too early finds nothing to do."""
+        self._dirty: set[int] = set()
+
+    def fold(self, rows: Iterable[tuple[str, int, int]], late: list[Late]) -> list[Session]:
+        """Fold (key, time in ms, value) in order. Returns what closed or was corrected; ``late`` gets what came too late."""
+        results: list[Session] = []
+        spec = self.spec
+        after = spec.gap_ms + spec.lateness_ms
+        for key, time, value in rows:
+            if time > self.clock and (not self.clock or time - self.clock <= spec.max_jump_ms or self._believe()):
+                self._ahead = 0
+                self._move(time, results)
+            near = [s for s in self._sessions.get(key, ()) if s.start - spec.gap_ms <= time <= s.last + spec.gap_ms]
+            if not near and time + after + spec.keep_ms <= self.clock:
+                late.append(Late(key, time, value))
+                self.late += 1
+                continue
+            merged = _Row(time, time, value, 1, value, value, [])
+            for one in near:
+                merged = _joined(one, merged)
+            kept = [s for s in self._sessions.get(key, ()) if s not in near]
+            self._sessions[key] = sorted([*kept, merged], key=lambda s: s.start)
+            self._dirty.add(_bucket(key))
+            heappush(self._due, (max(merged.last + after, self.clock + 1), key))
+        return results
+
+    def advance(self, clock: int) -> list[Session]:
+        """Bring the clock to a time that no record has shown: the partition is silent."""
+        results: list[Session] = []
+        if clock > self.clock:
+            self._ahead = 0
+            self._move(clock, results)
+        return results
+
+    @property
+    def last_close(self) -> int:
+        """The clock at which everything that is open now, or corrected and not told, will have been told; 0: nothing is."""
+        after = self.spec.gap_ms + self.spec.lateness_ms
+        open_ = [s.last for of in self._sessions.values() for s in of if s.changed and s.start <= self.clock]
+        return max(max(open_) + after, self.clock + 1) if open_ else 0
+
+    def _believe(self) -> bool:
+        self._ahead += 1
+        return self._ahead >= AHEAD_RECORDS
+
+    def _move(self, clock: int, results: list[Session]) -> None:
+        """Tell, key by key in the order of their times, what has closed by ``clock``; let go what is past correction."""
+        self.clock = clock
+        spec = self.spec
+        after = spec.gap_ms + spec.lateness_ms
+        looked: set[str] = set()
+        found: list[Session] = []
+        while self._due and self._due[0][0] <= clock:
+            looked.add(heappop(self._due)[1])
+        for key in looked:
+            sessions = self._sessions.get(key, [])
+            for one in sessions:
+                if one.changed and one.last + after <= clock:
+                    revision = 1 + max((r for _, r in one.told), default=-1)
+                    found.append(
+                        Session(
+                            key,
+                            one.start,
+                            one.last,
+                            one.total,
+                            one.records,
+                            one.minimum,
+                            one.maximum,
+                            revision,
+                            tuple(one.told),
+                        )
+                    )
+                    one.told, one.changed = [(one.start, revision)], False
+            left = [s for s in sessions if s.last + after + spec.keep_ms > clock]
+            if left:
+                self._sessions[key] = left
+                heappush(self._due, (max(min(s.last for s in left) + after + spec.keep_ms, clock + 1), key))
+            else:
+                self._sessions.pop(key, None)
+            self._dirty.add(_bucket(key))
+        results += sorted(found, key=lambda s: (s.last, s.key))
+
+    def checkpoint(self) -> dict[bytes, bytes | None]:
+        """State entries of the buckets that changed since the last call."""
+        entries: dict[bytes, bytes | None] = {}
+        if self._dirty:
+            buckets: dict[int, dict[str, list[_Row]]] = {number: {} for number in self._dirty}
+            for key, sessions in self._sessions.items():
+                number = _bucket(key)
+                if number in buckets:
+                    buckets[number][key] = sessions
+            entries = {b"session/%d" % number: _encode(of) if of else None for number, of in buckets.items()}
+        self._dirty = set()
+        entries[_META] = _encode(_Meta(self.clock, self._ahead, self.late))
+        return entries
+
+    def restore(self, entries: Mapping[bytes, bytes]) -> None:
+        """Take over what checkpoints left. Without any, nothing has been seen yet."""
+        blob = entries.get(_META)
+        if blob is None:
+            return
+        meta = _meta_decoder.decode(blob)
+        self.clock, self._ahead, self.late = meta.clock, meta.ahead, meta.late
+        for name, value in entries.items():
+            if name.startswith(b"session/"):
+                self._sessions |= _bucket_decoder.decode(value)
+        self._due = [(0, key) for key in self._sessions]
+        heapify(self._due)
+
+
+def _joined(one: _Row, other: _Row) -> _Row:
+    return _Row(
+        min(one.start, other.start), max(one.last, other.last), one.total + other.total, one.records + other.records,
+        min(one.minimum, other.minimum), max(one.maximum, other.maximum), sorted([*one.told, *other.told]),
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""Session windows: the same whatever the cuts, restored anywhere, corrected when late, equal to a plain recomputation."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.kernel.sessions import Session, SessionSpec, SessionTable
+from streams.kernel.windows import Late
+
+BASE = 1_795_000_020_000
+END = 1 << 50
+
+Row = tuple[str, int, int]
+
+
+@st.composite
+def inputs(draw: st.DrawFn, keep: int | None = None) -> tuple[SessionSpec, list[Row]]:
+    spec = SessionSpec(
+        1_000, draw(st.sampled_from([0, 500, 3_000])), draw(st.sampled_from([0, 2_000, 20_000])) if keep is None else keep
+    )
+    steps = draw(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-6_000, 2_500), st.integers(-5, 5)), max_size=40))
+    now, rows = BASE, []
+    for key, step, value in steps:
+        rows.append((key, max(BASE, now + step), value))
+        now = max(now, now + step)
+    return spec, rows
+
+
+def whole(spec: SessionSpec, rows: Sequence[Row]) -> tuple[list[Session], list[Late]]:
+    table, late = SessionTable(spec), list[Late]()
+    results = table.fold(rows, late)
+    return results + table.advance(END), late
+
+
+@given(inputs(), st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=6))
+def test_no_cut_and_no_restore_shows(given_: tuple[SessionSpec, list[Row]], cuts: list[tuple[int, bool]]) -> None:
+    spec, rows = given_
+    table, late, results = SessionTable(spec), list[Late](), list[Session]()
+    entries: dict[bytes, bytes] = {}
+    at = 0
+    for cut, restored in sorted(cuts):
+        results += table.fold(rows[at:cut], late)
+        at = max(at, cut)
+        for name, blob in table.checkpoint().items():
+            if blob is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = blob
+        if restored:
+            table = SessionTable(spec)
+            table.restore(entries)
+    results += table.fold(rows[at:], late)
+    assert (results + table.advance(END), late) == whole(spec, rows)
+
+
+def standing(results: Sequence[Session]) -> dict[tuple[str, int], tuple[int, int, int]]:
+    """What stands after all corrections: (key, start) to last, total and records."""
+    found: dict[tuple[str, int], tuple[int, int, int]] = {}
+    for one in results:
+        for start, _ in one.corrects:
+            del found[one.key, start]
+        assert (one.key, one.start) not in found
+        found[one.key, one.start] = (one.last, one.total, one.records)
+    return found
+
+
+def recomputed(spec: SessionSpec, rows: Sequence[Row]) -> dict[tuple[str, int], tuple[int, int, int]]:
+    of: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for key, time, value in rows:
+        of[key].append((time, value))
+    found: dict[tuple[str, int], tuple[int, int, int]] = {}
+    for key, times in of.items():
+        start, last, total, count = 0, -END, 0, 0
+        for time, value in [*sorted(times), (END, 0)]:
+            if time - last > spec.gap_ms:
+                if count:
+                    found[key, start] = (last, total, count)
+                start, total, count = time, 0, 0
+            last, total, count = time, total + value, count + 1
+    return found
+
+
+@given(inputs(keep=10**9))
+def test_sessions_that_are_kept_equal_a_recomputation(given_: tuple[SessionSpec, list[Row]]) -> None:
+    spec, rows = given_
+    results, late = whole(spec, rows)
+    assert late == []
+    assert standing(results) == recomputed(spec, rows)
+
+
+@given(inputs())
+def test_every_record_is_in_a_session_or_handed_back(given_: tuple[SessionSpec, list[Row]]) -> None:
+    spec, rows = given_
+    results, late = whole(spec, rows)
+    assert sum(count for _, _, count in standing(results).values()) + len(late) == len(rows)
+
+
+def test_a_late_record_joins_two_that_were_closed_and_names_both() -> None:
+    table = SessionTable(SessionSpec(1_000))
+    first = table.fold([("a", BASE, 1), ("a", BASE + 2_000, 2), ("b", BASE + 9_000, 1)], [])
+    assert [(s.key, s.start, s.total, s.revision) for s in first] == [("a", BASE, 1, 0), ("a", BASE + 2_000, 2, 0)]
+    assert table.fold([("a", BASE + 1_000, 4), ("b", BASE + 9_500, 1)], []) == [
+        Session("a", BASE, BASE + 2_000, 7, 3, 1, 4, 1, ((BASE, 0), (BASE + 2_000, 0)))
+    ]
+
+
+@pytest.mark.parametrize("gap", [0, -1])
+def test_sessions_that_cannot_be_are_refused(gap: int) -> None:
+    with pytest.raises(ValueError, match="gap"):
+        SessionSpec(gap)
