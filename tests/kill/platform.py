@@ -83,8 +83,10 @@ async def _unfinished(settings: Settings) -> tuple[int, int]:
         tps = [TopicPartition(topics.FLOW, p) for p in range(settings.partitions)]
         ends = await log.end_positions(tps)
         for tp in tps:
-            for value in (await log.read_range(tp, 0, ends[tp])).values:
-                flows += msgspec.json.decode(value)["data"]["tickets"]
+            piece = await log.read_range(tp, 0, ends[tp])
+            for value, headers in zip(piece.values, piece.headers, strict=True):
+                if headers.type != CLOCK_TYPE:
+                    flows += msgspec.json.decode(value)["data"]["tickets"]
     return weighings - 2 * tickets, weighings - 2 * flows
 
 
