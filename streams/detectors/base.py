@@ -35,8 +35,8 @@ class Limits:
     """What a rule may set of any detector.
 
     Attributes:
-        limit: evidence that makes a deviation of 1, in decades of improbability: 3 is one sample in 1,000
-            of the series' own past.
+        limit: evidence that makes a deviation of 1, in decades of improbability: 3 is one sample in 1,000 of the past. Of the
+            detectors that compare values; the others have limits of their own.
         clear_percent: an episode ends below this share of the limit ...
         clear_samples: ... for so many samples in a row.
         rest_samples: how long the memory of a peak fades, in samples; a lower one in this time is an echo.
@@ -66,7 +66,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         change: ``raised``, ``updated`` (graver than before), ``cleared`` or empty.
         severity: ``low``, ``medium`` or ``high`` of the open or just closed episode, else empty.
         since: when the episode began, ms; 0 without one.
-        code: which evidence was strongest, a key of ``hengliu detect --list``; empty while nothing is known.
+        code: which evidence was strongest, a key of ``hengliu.reference.codes.FINDING``; empty where nothing is explained.
         parameters: the explanation's numbers: what was observed, the baseline, and the deviation from it.
     """
 
@@ -151,7 +151,6 @@ class Alarm:
 
     def __init__(self, limits: Limits, state: AlarmState) -> None:
         self._limits = limits
-        self._state = state
         self._seen, self._since, self._held, self._below = state.seen, state.since, state.held, state.below
         self._severity, self._peak, self._peak_at = state.severity, state.peak, state.peak_at
 
