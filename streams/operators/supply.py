@@ -62,8 +62,8 @@ class Passage(msgspec.Struct, frozen=True):
 
 class Watch(msgspec.Struct, frozen=True):
     """What is held of one site. ``seen`` are the first passages, ``counted`` and ``left`` all of them; ``reached`` is when
-    there were enough. ``armed`` is the due time of the one timer, ``cut`` the start of the present cut (0: none), ``told`` the
-    count last told and ``version`` the rule's at that time."""
+    there were enough. ``armed`` is the due time of the timer that counts, ``cut`` the start of the present cut (0: none),
+    ``told`` the count last told and ``version`` the rule's at that time."""
 
     scales: tuple[Scale, ...]
     scope: Scope
@@ -193,9 +193,11 @@ class SupplyCut:
         if watch.cut and watch.counted >= 2 * watch.told:
             watch = msgspec.structs.replace(watch, told=watch.counted, changes=watch.changes + 1, version=rule[1])
             yield self._warning("updated", watch, time, received, batch.known_at(row), passage.origin)
-        elif not watch.cut and not watch.armed and watch.counted >= policy.passages:
-            watch = msgspec.structs.replace(watch, armed=self._due(state, watch, policy, received))
-            timers.set(watch.armed, site)
+        elif not watch.cut and watch.counted >= policy.passages:
+            due = self._due(state, watch, policy, received)
+            if not watch.armed or due < watch.armed:
+                watch = msgspec.structs.replace(watch, armed=due)
+                timers.set(due, site)
         scratch.put(_WATCH, site, watch)
 
     @staticmethod
@@ -215,8 +217,8 @@ class SupplyCut:
         while (timer := timers.pop(until)) is not None:
             at, site = timer
             watch: Watch | None = scratch.get(_WATCH, site)
-            if watch is None:
-                continue
+            if watch is None or at != watch.armed:
+                continue  # an earlier one was set since
             watch = msgspec.structs.replace(watch, armed=0)
             rule = policy_of(state, self._policy, at)
             if rule is not None and not watch.cut and watch.counted >= rule[0].passages:

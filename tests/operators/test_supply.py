@@ -120,6 +120,13 @@ def test_a_scale_without_a_silence_limit_is_dark_after_an_hour() -> None:
     assert changes(watch(weighed(0, "蒙C1"), *TRAFFIC, until=3_600, registered=plain)) == [("raised", 3_600)]
 
 
+def test_a_reported_loss_is_not_held_up_by_what_was_waited_for_before() -> None:
+    plain = (DeviceRegistered(device="a", source="urn:x:a", kind="weighbridge", site="m01"),)
+    again = [capture(1_400 + n, f"蒙C0000{n}") for n in range(3)]
+    found = watch(report(0), *TRAFFIC, report(1_000, kind="power", state="lost"), *again, until=3_700, registered=plain)
+    assert changes(found) == [("raised", 1_462)]
+
+
 def test_a_scale_that_stands_elsewhere_now_keeps_no_site_alive() -> None:
     moved = DeviceRegistered(
         device="b", source="urn:x:b", kind="weighbridge", site="p01", silence_after_s=10**6,
