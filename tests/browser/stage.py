@@ -149,7 +149,14 @@ class Recorded:
 
     def rules(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
         return [
-            {"rule": "overload", "version": 2, "valid_from": self.now(), "status": "retired", "parameters": "{}", "citation": ""}
+            {
+                "rule": "overload",
+                "version": 2,
+                "valid_from": self.now(),
+                "status": "retired",
+                "parameters": "{}",
+                "citation": "",
+            }
         ]
 
     def overview(self, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
