@@ -1,6 +1,7 @@
 """A simulated city through the whole platform, on both deployments: every figure equals the simulator's ledger."""
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -39,11 +40,14 @@ async def test_every_figure_equals_the_ledger(deployment: Deployment) -> None:
 async def every_group_is_seen(client: httpx.AsyncClient) -> None:
     """``/v1/stats`` and ``/readyz`` follow each operator group, in whichever process it runs."""
     groups = {EXCHANGE, *(group.name for group in GROUPS)}
-    for _ in range(100):
+    seen: set[str] = set()
+    told: Any = None
+    for _ in range(300):
         positions = (await client.get("/v1/stats")).json()["positions"]
         seen = {name for place in positions for name, position in place["processed"].items() if position > 0}
-        if groups <= seen:
+        told = (await client.get("/readyz")).json()
+        if groups <= seen and told["status"] == "ready":
             break
         await asyncio.sleep(0.1)
     assert groups <= seen
-    assert (await client.get("/readyz")).json() == {"status": "ready", "reasons": [], "warnings": []}
+    assert told == {"status": "ready", "reasons": [], "warnings": []}
