@@ -6,6 +6,9 @@ only while somebody looks. ``GET /v1/live/snapshot`` answers the same frame for 
 
 A frame: ``{"at": RFC 3339, "seq": n, "<panel>": rows or row, …, "failed": [panel, …]}``. A panel whose query failed is null
 and named in ``failed``: missing is not zero.
+
+Warnings do not wait for the second: when the tables have new ones, a *part* is sent, a frame of the panels marked ``at_once``
+alone. A panel that a frame does not have stands as it was. A frame or part never shows less of such a panel than one before it.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from api.access import deps_of, reading_scope, require_reader
 from api.deps import Progress
 from api.encode import dumps
 from api.problems import Problem, Refusal, language_of, problem_response
+from hengliu.events import topics
 from hengliu.events.envelope import iso_ms
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock
@@ -31,6 +35,8 @@ __all__ = ["PANELS", "Client", "Hub", "Panel", "endpoint", "serve_client", "shan
 logger = logging.getLogger(__name__)
 
 MIN_INTERVAL_S: Final = 1.0
+PART_INTERVAL_S: Final = 0.05
+"""Between two parts: what comes meanwhile is in the next one."""
 IDLE_INTERVAL_S: Final = 5.0
 """A frame is sent at least this often, so that clocks and "today" move and a dead producer shows."""
 QUEUE_FRAMES: Final = 2
@@ -62,6 +68,7 @@ class Panel:
         parameters: its parameters at a time (epoch ms); times are epoch ms.
         limit: rows at most.
         single: the member is the first row (or null) instead of a list.
+        at_once: topic whose rows do not wait for the next whole frame; empty: none.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Panel:
     parameters: Callable[[int], Mapping[str, object]]
     limit: int = 1000
     single: bool = False
+    at_once: str = ""
 
 
 def _nothing(now_ms: int) -> Mapping[str, object]:
@@ -84,7 +92,7 @@ PANELS: tuple[Panel, ...] = (
         lambda now: {"from": shanghai_day_start(now), "group": "hour,division,commodity,direction"},
     ),
     Panel("stocks", "stocks", _nothing, 500),
-    Panel("warnings", "warnings", _nothing, 20),
+    Panel("warnings", "warnings", _nothing, 20, at_once=topics.WARNING),
     Panel("loads", "load-curves", lambda now: {"from": now - HOUR_MS, "slot": "60"}, 200),
 )
 """The explicit list: a new panel is one line here. Every client gets every row every second, so panels hold what changed
@@ -95,10 +103,11 @@ RunPanel = Callable[[Panel, int], Awaitable[list[dict[str, Any]]]]
 
 
 class Client:
-    """One viewer's queue of frames. ``offer`` never waits: the oldest frame makes room."""
+    """One viewer's queue of frames. ``offer`` never waits: the oldest frame makes room, a part only for a newer part."""
 
     def __init__(self) -> None:
         self._frames: deque[str] = deque(maxlen=QUEUE_FRAMES)
+        self._part: str | None = None
         self._ready = asyncio.Event()
         self.dropped = 0
 
@@ -106,13 +115,23 @@ class Client:
         if len(self._frames) == QUEUE_FRAMES:
             self.dropped += 1
         self._frames.append(frame)
+        self._part = None  # all of it is in the frame
+        self._ready.set()
+
+    def offer_part(self, part: str) -> None:
+        self.dropped += self._part is not None
+        self._part = part
         self._ready.set()
 
     async def next(self) -> str:
-        while not self._frames:
+        while not self._frames and self._part is None:
             self._ready.clear()
             await self._ready.wait()
-        return self._frames.popleft()
+        if self._frames:
+            return self._frames.popleft()
+        part, self._part = self._part, None
+        assert part is not None
+        return part
 
 
 class Hub:
@@ -141,6 +160,9 @@ class Hub:
         self._frame = b""
         self._made_at = float("-inf")
         self._seq = 0
+        self._asked = 0
+        self._newest: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+        """Of each panel ``at_once``: when its newest rows were asked for, counted, and they."""
 
     @property
     def clients(self) -> int:
@@ -172,7 +194,55 @@ class Hub:
             return self._frame
 
     async def run(self) -> None:
-        """Produce frames for as long as anyone looks. Never returns."""
+        """Produce frames and parts for as long as anyone looks. Never returns."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_frames())
+            group.create_task(self._run_parts())
+
+    async def _run_parts(self) -> None:
+        hurried = {p.at_once for p in self._panels if p.at_once}
+        seen, before = -1, -1
+        while True:
+            await self._joined.wait()
+            seen = await self._progress.wait_change(seen, self._idle_s)
+            # Positions only grow, so their sum changes exactly when one of them does.
+            now = sum(position for tp, position in self._progress.positions().items() if tp.topic in hurried)
+            if now == before:
+                continue
+            first, before = before < 0, now
+            if not first:
+                await self._send_part()
+            await asyncio.sleep(PART_INTERVAL_S)
+
+    async def _send_part(self) -> None:
+        now_ms = self._clock.now_ms()
+        part: dict[str, Any] = {"at": iso_ms(now_ms), "seq": 0}
+        for panel in self._panels:
+            if panel.at_once:
+                try:
+                    part[panel.name] = await self._ask(panel, now_ms)
+                except Exception as error:  # the next whole frame says it to the viewers
+                    logger.warning("live panel %s failed", panel.name, exc_info=error)
+                    return
+        self._seq += 1
+        part |= {"seq": self._seq, "failed": []}
+        text = dumps(part).decode()
+        for client in self._clients:
+            client.offer_part(text)
+        self._meters.count("live_frames_total", len(self._clients), result="sent")
+
+    async def _ask(self, panel: Panel, now_ms: int) -> list[dict[str, Any]]:
+        """Rows of a panel; those of an ``at_once`` one are never older than what was answered before."""
+        self._asked += 1
+        asked = self._asked
+        rows = await self._run_panel(panel, now_ms)
+        if panel.at_once:
+            if asked > self._newest.get(panel.name, (0, rows))[0]:
+                self._newest[panel.name] = (asked, rows)
+            return self._newest[panel.name][1]
+        return rows
+
+    async def _run_frames(self) -> None:
         seen = -1
         while True:
             await self._joined.wait()
@@ -187,18 +257,21 @@ class Hub:
     async def _make(self) -> None:
         began = time.monotonic()
         now_ms = self._clock.now_ms()
-        self._seq += 1
-        frame: dict[str, Any] = {"at": iso_ms(now_ms), "seq": self._seq}
+        frame: dict[str, Any] = {"at": iso_ms(now_ms), "seq": 0}
         failed: list[str] = []
         for panel in self._panels:
             try:
-                rows = await self._run_panel(panel, now_ms)
+                rows = await self._ask(panel, now_ms)
                 frame[panel.name] = (rows[0] if rows else None) if panel.single else rows
             except Exception as error:
                 logger.warning("live panel %s failed", panel.name, exc_info=error)
                 frame[panel.name] = None
                 failed.append(panel.name)
-        frame["failed"] = failed
+        for panel in self._panels:
+            if panel.at_once and frame[panel.name] is not None:
+                frame[panel.name] = self._newest[panel.name][1]  # a part may have gone out while the others were asked
+        self._seq += 1
+        frame |= {"seq": self._seq, "failed": failed}
         self._frame = dumps(frame)
         self._made_at = time.monotonic()
         self._meters.observe("live_frame_seconds", self._made_at - began)

@@ -455,7 +455,7 @@ def openapi_document(
             "description": (
                 "Events in, named queries out. Times are RFC 3339 in UTC; decimals are strings; masses are integer "
                 "kilograms; missing is null, never zero. The WebSocket "
-                "/v1/live sends the frame of /v1/live/snapshot at most once a second."
+                "/v1/live sends the frame of /v1/live/snapshot at most once a second, and new warnings at once."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -23,6 +23,10 @@ class Policy:
     max_rows: int = 50_000
     """How far gathering goes on while the insert budget is spent: what makes a back-fill fast."""
     max_bytes: int = 64_000_000
+    at_once: frozenset[str] = frozenset({"warning"})
+    """Tables that a person waits for. Each goes out after ``at_once_ms``, whatever the budget says; gathering for so long
+    bounds what a flood of them costs."""
+    at_once_ms: int = 50
     poll_records: int = 1_000
     """With records of 90 KB at most this and ``max_bytes`` stay under the 256 MB that one block may have."""
     idle_commit_ms: int = 1_000
@@ -35,12 +39,14 @@ class Policy:
 
 
 class Held(NamedTuple):
-    """What one table has gathered: rows, bytes, time of the oldest (s), and whether somebody waits for some of it."""
+    """What one table has gathered: rows, bytes, time of the oldest (s), whether somebody waits for some of it, and
+    whether it is one of ``Policy.at_once``."""
 
     rows: int
     size: int
     since: float
     asked: bool
+    at_once: bool = False
 
 
 class Pace:
@@ -80,5 +86,6 @@ class Pace:
             i
             for i in filled
             if ages[i] >= waited
+            or (held[i].at_once and ages[i] >= policy.at_once_ms)
             or (affordable and (held[i].asked or (ages[i] >= policy.flush_ms and held[i].rows >= policy.small_rows)))
         ]

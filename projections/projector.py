@@ -512,7 +512,8 @@ class Projector:
         """Buffers to flush now, in the order of the tables."""
         asked = {tp for tp, _, _ in self._waiters}
         buffers = list(self._buffers.values())
-        held = [Held(b.count, b.size, b.since, not asked.isdisjoint(b.arrived)) for b in buffers]
+        at_once = self._policy.at_once
+        held = [Held(b.count, b.size, b.since, not asked.isdisjoint(b.arrived), b.table.name in at_once) for b in buffers]
         return [buffers[i] for i in self._pace.due(held, now)]
 
     async def _flush(self, session: TaskSession, due: Sequence[_Buffer]) -> None:

@@ -101,6 +101,9 @@ class IntakePolicy:
     """Bytes that may wait at one task."""
     tick_after_ms: int = 1_000
     """Silence of a topic partition after which its clock is written."""
+    busy_tick_after_ms: int = 100
+    """The same while events come, to whichever partition of this process: what was received waits downstream for the clocks of
+    the silent partitions (docs/decisions/002), and with it whoever waits for a warning."""
     reopen_min_s: float = 0.1
     reopen_max_s: float = 5.0
     keep_payload_bytes: int = KEPT_BYTES
@@ -270,6 +273,10 @@ class _Task:
         self.bytes += submission.size
         self._wake.set()
 
+    def wake(self) -> None:
+        """Look again what is due."""
+        self._wake.set()
+
     def _take(self) -> list[_Submission]:
         taken: list[_Submission] = []
         events = 0
@@ -392,12 +399,13 @@ class _Task:
 
     def _silent(self, now: int) -> list[str]:
         """Topics whose partition has been silent long enough, and whose clock would advance."""
-        after = self._intake.policy.tick_after_ms
+        after = self._intake.tick_after_ms
         return [topic for topic, last in self._last_written.items() if now - last >= after]
 
     def _until_tick_s(self) -> float:
-        due = min(self._last_written.values(), default=0) + self._intake.policy.tick_after_ms
-        return min(max(due - self._intake.clock.now_ms(), 10), self._intake.policy.tick_after_ms) / 1000
+        after = self._intake.tick_after_ms
+        due = min(self._last_written.values(), default=0) + after
+        return min(max(due - self._intake.clock.now_ms(), 10), after) / 1000
 
     async def _commit(
         self, records: Mapping[str, Sequence[Record]], entries: Mapping[bytes, bytes | None]
@@ -426,6 +434,7 @@ class _Task:
 
     async def _process(self, submissions: Sequence[_Submission]) -> None:
         intake = self._intake
+        intake.heard()
         try:
             batch = self._decide(submissions)
             intake.faults(STEPS[1])
@@ -617,6 +626,22 @@ class Intake:
         self._quotas: dict[str, _Quota] = {}
         self._tasks = {p: _Task(self, p) for p in (range(partitions) if owned is None else owned)}
         self._running: list[asyncio.Task[None]] = []
+        self._heard_ms: int | None = None
+
+    @property
+    def tick_after_ms(self) -> int:
+        """Silence after which a clock is written, now: shorter for as long after the last submission as it is otherwise."""
+        policy = self.policy
+        busy = self._heard_ms is not None and 0 <= self.clock.now_ms() - self._heard_ms < policy.tick_after_ms
+        return min(policy.tick_after_ms, policy.busy_tick_after_ms) if busy else policy.tick_after_ms
+
+    def heard(self) -> None:
+        """Events have come."""
+        idle = self.tick_after_ms > self.policy.busy_tick_after_ms
+        self._heard_ms = self.clock.now_ms()
+        if idle:
+            for task in self._tasks.values():
+                task.wake()
 
     async def start(self) -> None:
         """Open every task; returns when all can be written."""

@@ -27,8 +27,10 @@ class Table:
     def __init__(self) -> None:
         self.position = 0
 
+        self.warnings = 0
+
     def positions(self) -> Mapping[TopicPartition, int]:
-        return {TopicPartition("weighing", 0): self.position}
+        return {TopicPartition("weighing", 0): self.position, TopicPartition("warning", 0): self.warnings}
 
 
 class Panels:
@@ -49,8 +51,8 @@ ONE = (Panel("weighings", "weighings", lambda now: {}, 20), Panel("overview", "o
 
 
 @contextlib.asynccontextmanager
-async def hub(panels: Panels, table: Table, max_clients: int = 200) -> AsyncIterator[Hub]:
-    made = Hub(panels.run, StageProgress([table]), ManualClock(NOW), Meters(), ONE, max_clients)
+async def hub(panels: Panels, table: Table, max_clients: int = 200, shown: tuple[Panel, ...] = ONE) -> AsyncIterator[Hub]:
+    made = Hub(panels.run, StageProgress([table]), ManualClock(NOW), Meters(), shown, max_clients)
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -139,4 +141,64 @@ async def test_waiting_for_a_position_ends_when_it_is_reached_or_the_time_is_ove
 async def test_the_tables_include_what_every_projector_has(positions: tuple[int, int]) -> None:
     a, b = Table(), Table()
     a.position, b.position = positions
-    assert StageProgress([a, b]).positions() == {TopicPartition("weighing", 0): 3}
+    assert StageProgress([a, b]).positions() == {TopicPartition("weighing", 0): 3, TopicPartition("warning", 0): 0}
+
+
+HURRIED = (*ONE, Panel("warnings", "warnings", lambda now: {}, 20, at_once="warning"))
+
+
+async def test_a_new_warning_does_not_wait_for_the_next_frame() -> None:
+    panels, table = Panels(), Table()
+    async with hub(panels, table, shown=HURRIED) as made:
+        client = made.join()
+        assert client is not None
+        first = orjson.loads(await asyncio.wait_for(client.next(), 3))
+        assert set(first) == {"at", "seq", "weighings", "overview", "warnings", "failed"}
+        await asyncio.sleep(0.2)  # it has seen where the tables stand
+        asked, table.warnings = panels.asked, 1
+        part = orjson.loads(await asyncio.wait_for(client.next(), 3))
+        assert set(part) == {"at", "seq", "warnings", "failed"}
+        assert part["seq"] > first["seq"]
+        assert part["warnings"] == [{"n": asked + 1, "at": "2026-03-01T02:10:00.000Z", "mass": "1.500"}]
+
+
+async def test_a_frame_that_takes_long_does_not_take_a_warning_back() -> None:
+    table = Table()
+    slow, rest = asyncio.Event(), asyncio.Event()
+
+    async def run(panel: Panel, now_ms: int) -> list[dict[str, Any]]:
+        if panel.name == "last":
+            slow.set()
+            await rest.wait()
+        return [{"n": table.warnings}]
+
+    shown = (Panel("warnings", "warnings", lambda now: {}, 20, at_once="warning"), Panel("last", "last", lambda now: {}))
+    made = Hub(run, StageProgress([table]), ManualClock(NOW), Meters(), shown)
+    client = made.join()
+    assert client is not None
+    task = asyncio.create_task(made.run())
+    try:
+        await asyncio.wait_for(slow.wait(), 3)
+        await asyncio.sleep(0.2)
+        table.warnings = 1
+        part = orjson.loads(await asyncio.wait_for(client.next(), 3))
+        rest.set()
+        frame = orjson.loads(await asyncio.wait_for(client.next(), 3))
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert (part["warnings"], frame["warnings"]) == ([{"n": 1}], [{"n": 1}])
+    assert frame["seq"] > part["seq"]
+
+
+def test_a_part_makes_room_for_a_newer_part_and_a_frame_has_all_of_it() -> None:
+    client = Client()
+    client.offer("frame")
+    client.offer_part("old")
+    client.offer_part("new")
+    assert [asyncio.run(client.next()), asyncio.run(client.next())] == ["frame", "new"]
+    client.offer_part("part")
+    client.offer("newer frame")
+    assert asyncio.run(client.next()) == "newer frame"
+    assert client.dropped == 1
+    assert client._part is None

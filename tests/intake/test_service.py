@@ -280,6 +280,19 @@ async def test_a_busy_topic_does_not_hold_up_the_clock_of_a_silent_one(tmp_path:
         assert len(await ticks_of(city, "metering")) >= before + 3
 
 
+@pytest.mark.parametrize(("policy", "told"), [(IntakePolicy(), PARTITIONS), (IntakePolicy(busy_tick_after_ms=1_000), 0)])
+async def test_while_events_come_silent_partitions_tell_their_clocks_sooner(
+    tmp_path: Path, policy: IntakePolicy, told: int
+) -> None:
+    async with running(tmp_path / "log", policy=policy) as city:
+        await wait_for_ticks(city, PARTITIONS * (len(city.intake.canonical) - 1))  # all but the registry's
+        city.clock.advance(500)
+        await city.intake.submit(DEVICE, [weighing(0)])
+        city.clock.advance(100)
+        await asyncio.sleep(0.5)  # tasks look each 100 ms
+        assert (await ticks_of(city, "metering")).count(NOW + 600) == told
+
+
 async def test_receive_times_never_go_back_and_never_fall_behind_a_tick(tmp_path: Path) -> None:
     async with running(tmp_path / "log", policy=IntakePolicy(tick_after_ms=50)) as city:
         for number, jump in enumerate([0, 700, -400, 60, -5_000, 4_000, 10, 90]):

@@ -90,3 +90,13 @@ def test_a_table_with_many_rows_goes_early() -> None:
     held = [Held(500, 10, 0.0, asked=False), Held(499, 10, 0.0, asked=False)]
     assert pace.due(held, 0.1) == []
     assert pace.due(held, 0.2) == [0]
+
+
+def test_a_table_that_a_person_waits_for_goes_at_once_whatever_the_budget_says() -> None:
+    pace = Pace(Policy())
+    for _ in range(30):
+        pace.spend()
+    held = [Held(1, 10, 0.0, asked=False, at_once=True), Held(1, 10, 0.0, asked=True)]
+    assert pace.due(held, 0.04) == []
+    assert pace.due(held, 0.06) == [0]
+    assert pace.due([Held(6_000, 10, 0.0, asked=False, at_once=True)], 0.06) == [], "a back-fill keeps to the budget"
