@@ -12,11 +12,9 @@ The numbered steps (docs/protocols/stream.md says what a crash after each one le
 
 import logging
 from abc import ABC, abstractmethod
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +22,7 @@ import msgspec
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import derived_id, encode_event
+from hengliu.events.refused import Payload, Refused, refused_record
 from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
@@ -292,23 +291,19 @@ class MergedTask(StreamTask):
     def _dead_letter(self, row: "_Row", stage: str, error: Exception, outputs: Outputs) -> None:
         logger.error("%s: %s refused %s: %s: %s", self.task, stage, row.origin, type(error).__name__, error)
         self.progress.dead_letters += 1
-        data = {
-            "reason": "operator-failed",
-            "parameters": {"operator": stage, "origin": row.origin, "error": f"{type(error).__name__}: {error}"[:512]},
-            "refused_type": row.type,
-            "principal": row.principal,
-            "digest": sha256(row.value).hexdigest(),
-            "size_bytes": len(row.value),
-            "payload_base64": b64encode(row.value[:65_536]).decode(),
-            "stage": "stream",
-        }
+        refused = Refused(
+            reason="operator-failed",
+            payload=Payload.of(row.value),
+            principal=row.principal,
+            parameters={"operator": stage, "origin": row.origin, "error": f"{type(error).__name__}: {error}"[:512]},
+            type=row.type,
+            scope=row.scope,
+        )
         id_ = derived_id(stage, 0, "dead-letter", row.origin)
-        value = encode_event("event.refused", f"/streams/{stage}", id_, row.received, data)
-        headers = Headers(
-            received=row.received, type="event.refused", principal=row.principal, enterprise=row.scope[0],
-            site=row.scope[1], division=row.scope[2], upstream=str(self.task),
-        )  # fmt: skip
-        outputs.add(topics.QUARANTINE, self.task.partition, Record(row.origin.encode(), value, headers))
+        record = refused_record(
+            refused, f"/streams/{stage}", id_, row.received, row.received, key=row.origin, upstream=str(self.task)
+        )
+        outputs.add(topics.QUARANTINE, self.task.partition, record)
 
 
 class ExchangeTask(MergedTask):

@@ -79,7 +79,7 @@ class Source:
                 self._producer.begin_transaction()
                 for _ in range(50):
                     self._send(self._rng.randrange(PARTITIONS), b"aborted", self._value("wb-000", BASE, 1))
-                self._producer.abort_transaction(30)
+                self._producer.abort_transaction(90)
             self._producer.begin_transaction()
         for _ in range(count):
             device = self._rng.randrange(DEVICES)
@@ -95,9 +95,21 @@ class Source:
             self._clock[partition] = at
             self.written += 1
         if self._transactional:
-            self._producer.commit_transaction(30)
+            self._commit()
         else:
-            self._producer.flush(60)
+            self._producer.flush(120)
+
+    def _commit(self, seconds: float = 120) -> None:
+        """Until the broker is back: a commit that timed out may be asked for again."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self._producer.commit_transaction(30)
+            except confluent_kafka.KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     @staticmethod
     def _value(device: str, at: int, net: int) -> bytes:
