@@ -63,7 +63,9 @@ class Settings(BaseSettings):
         10, description="How long a worker that has died keeps its tasks on Kafka, in seconds; 6 is the broker's own least."
     )
     commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(
-        100, description="Longest time between a stream task's first uncommitted effect and its commit, in milliseconds."
+        100,
+        description="Longest time between a stream task's first uncommitted effect and its commit, in milliseconds; half of it "
+        "on the way to warnings that one event decides, for which a person waits.",
     )
     open_reading: bool = Field(
         False, description="Anyone on this machine may read without a token. For demonstrations; loopback only."

@@ -22,7 +22,10 @@ EXCHANGE = "exchange"
 
 @dataclass(frozen=True)
 class Topology:
-    """Tasks by id, made from the declared groups. ``build`` makes a fresh task each time: a stopped one is thrown away."""
+    """Tasks by id, made from the declared groups. ``build`` makes a fresh task each time: a stopped one is thrown away.
+
+    ``waited``: the policy of the exchange and of groups so marked, for whose warnings a person waits; None: as the others.
+    """
 
     log: EventLog
     clock: Clock
@@ -31,6 +34,7 @@ class Topology:
     groups: Sequence[Group] = GROUPS
     policy: CommitPolicy = field(default_factory=CommitPolicy)
     faults: Faults = no_faults
+    waited: CommitPolicy | None = None
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -70,11 +74,11 @@ class Topology:
         if task.group == EXCHANGE:
             return ExchangeTask(
                 task, self.log, self.clock, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE),
-                self.policy, self.faults, open_reader,
+                self.waited or self.policy, self.faults, open_reader,
             )  # fmt: skip
         group = self._group(task.group)
         return OperatorTask(
             task, self.log, self.clock, self.catalog, self.partitions, group.operators,
             {t: self.writers(t) for t in group.inputs}, self.clocked_outputs(group.name),
-            self.policy, self.faults, open_reader,
+            (self.waited if group.waited else None) or self.policy, self.faults, open_reader,
         )  # fmt: skip

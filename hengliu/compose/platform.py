@@ -163,10 +163,13 @@ class Platform:
             await self._start_http(stages, projector)
 
     async def _start_streams(self) -> list[StageOf]:
-        policy = CommitPolicy(interval_ms=self.settings.commit_interval_ms)
+        interval_ms = self.settings.commit_interval_ms
         # Tasks measure by it how long a commit may wait; a machine's clock that is set back must not make them wait for it.
         clock = SteadyClock(self.clock)
-        topology = Topology(self.log, clock, self.catalog, self.settings.partitions, policy=policy)
+        topology = Topology(
+            self.log, clock, self.catalog, self.settings.partitions,
+            policy=CommitPolicy(interval_ms=interval_ms), waited=CommitPolicy(interval_ms=max(1, interval_ms // 2)),
+        )  # fmt: skip
         supervisor: Supervisor | FaustShell
         if self.settings.stream_engine == "faust":
             register_transports()

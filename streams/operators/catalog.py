@@ -33,19 +33,26 @@ __all__ = ["GROUPS", "Group"]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Operators that share a task. ``inputs`` are exchange or derived topics; the registry is read by every group."""
+    """Operators that share a task. ``inputs`` are exchange or derived topics; the registry is read by every group.
+
+    ``waited``: a person waits for warnings of it that one event decides, so it commits sooner.
+    """
 
     name: str
     inputs: tuple[str, ...]
     operators: tuple[Operator, ...]
+    waited: bool = False
 
 
 GROUPS: tuple[Group, ...] = (
     Group(
-        "vehicle", (topics.BY_VEHICLE,), (Tickets(), Overload(), Flows(), Legs(), Positions(), RepeatedWeighing(), TareDrift())
+        "vehicle",
+        (topics.BY_VEHICLE,),
+        (Tickets(), Overload(), Flows(), Legs(), Positions(), RepeatedWeighing(), TareDrift()),
+        waited=True,
     ),
     Group("meter", (topics.BY_METER,), (Meters(), Anomalies())),
-    Group("device", (topics.BY_DEVICE,), (Silence(), IdleZero(), Calibration(), WeightCurve())),
+    Group("device", (topics.BY_DEVICE,), (Silence(), IdleZero(), Calibration(), WeightCurve()), waited=True),
     Group("site", (topics.TICKET, topics.BY_SITE, topics.SHIPMENT), (Stock(), Shipments(), SupplyCut(), PlateMatch())),
     Group("enterprise", (topics.FLOW,), (Sales(),)),
     Group("market", (topics.BY_COMMODITY,), (Prices(),)),
