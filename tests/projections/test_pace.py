@@ -100,3 +100,34 @@ def test_a_table_that_a_person_waits_for_goes_at_once_whatever_the_budget_says()
     assert pace.due(held, 0.04) == []
     assert pace.due(held, 0.06) == [0]
     assert pace.due([Held(6_000, 10, 0.0, asked=False, at_once=True)], 0.06) == [], "a back-fill keeps to the budget"
+
+
+def longest_beside_warnings(policy: Policy, tables: int = 18) -> tuple[float, float]:
+    """Waits of the first table, which is one of ``at_once``, and of others, which get a record each quarter of a second."""
+    pace, rng = Pace(policy), random.Random(2)
+    since: list[float | None] = [None] * tables
+    coming = [rng.uniform(0, 0.25) for _ in range(tables)]
+    now, first, others = 0.0, 0.0, 0.0
+    while now < 60:
+        for i in range(tables):
+            while coming[i] <= now:
+                since[i] = coming[i] if since[i] is None else since[i]
+                coming[i] += 0.25 if i else rng.uniform(0.1, 0.5)
+        held = [Held(0 if at is None else 1, 200, at or 0.0, False, i == 0) for i, at in enumerate(since)]
+        for i in pace.due(held, now):
+            now += INSERT_S
+            pace.spend()
+            if now > 10:
+                waited = now - held[i].since
+                first, others = (max(first, waited), others) if i == 0 else (first, max(others, waited))
+            since[i] = None
+        now += 0.02
+    return first, others
+
+
+def test_a_warning_does_not_wait_behind_a_round_of_all_tables() -> None:
+    first, others = longest_beside_warnings(Policy())
+    assert first < 0.15
+    assert others < 1.5, "the others still come within what a read waits"
+    first, _ = longest_beside_warnings(replace(Policy(), flush_tables=18))
+    assert first > 0.2
