@@ -14,6 +14,7 @@ Environment:
     SESSION_S: how long the group waits for a worker that has died (6).
     RECORD: ``flat`` (default); ``envelope``: the same members as the data of a CloudEvent; ``unique``: a number counts once.
     SHELL_KIND: ``faust`` (default), or ``bare``: the same loop without Faust.
+    LOG_LEVEL: WARNING unless given.
     STATE: taken for the others' sake; state lies in the log.
 
 Prints ``START <epoch seconds>`` when the first record has been decoded. Killed and started again with the same environment it
@@ -21,6 +22,7 @@ goes on exactly: outputs, window state and input positions are committed togethe
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -124,6 +126,7 @@ def main() -> None:
     missing = [name for name in ("KAFKA", "IN", "OUT", "GROUP") if name not in os.environ]
     if missing:
         sys.exit(f"{__doc__}\n缺少环境变量 / missing in the environment: {', '.join(missing)}")
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     tune_collector()
     asyncio.run(run())
 
