@@ -79,8 +79,8 @@ class Source:
                 self._producer.begin_transaction()
                 for _ in range(50):
                     self._send(self._rng.randrange(PARTITIONS), b"aborted", self._value("wb-000", BASE, 1))
-                # Delivered before it is aborted: a record that reached the broker after the marker would open a transaction that
-                # nobody ends, and hold back every committed reader of its partition for good (KIP-890).
+                # Delivered before it is aborted: a record that reached the broker after the marker would open a transaction
+                # that nobody ends, and hold back every committed reader of its partition for good (KIP-890).
                 self._producer.flush(120)
                 self._producer.abort_transaction(90)
             self._producer.begin_transaction()
