@@ -114,7 +114,8 @@ class RegistryCommands:
             for headers, value in zip(piece.headers, piece.values, strict=True):
                 if headers.type != CLOCK_TYPE:
                     event = decode(value)
-                    if event.source == SOURCE:
+                    # The outbox numbers its events; whoever holds the platform's token may have posted others in its name.
+                    if event.source == SOURCE and event.id.isascii() and event.id.isdigit():
                         seen = max(seen, int(event.id))
             async with self._advanced:
                 self._seen = seen

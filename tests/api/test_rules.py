@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from aggregates.outbox import SOURCE
+from hengliu.events.envelope import encode_event
+from hengliu.rights import PLATFORM
 from tests.api.conftest import Running
 from tests.api.test_reads import get_after
 
@@ -104,3 +107,14 @@ async def test_of_an_effective_time_in_the_past_nothing_is_stored(api: Running) 
         api, "overload", "change", {"parameters": {"rigid-2": "17000"}, "valid_from": "2020-01-01T00:00:00Z"}
     )
     assert (answer.status_code, answer.json()["code"]) == (409, "registration-valid-from-past")
+
+
+async def test_a_registry_event_that_somebody_else_numbered_ends_nothing(api: Running) -> None:
+    """Whoever holds the platform's token can post in the registry's name; commands must go on."""
+    data = {"division": "150399", "name": "别处", "name_en": "Elsewhere"}
+    value = encode_event("district.registered", SOURCE, "by-hand", 1_795_000_000_000, data)
+    outcomes = await api.intake.submit(PLATFORM, [value])
+    assert [str(one.status) for one in outcomes] == ["accepted"]
+    changed = await command(api, "idle-zero", "change", {"parameters": {"tolerance_kg": "60"}})
+    assert changed.status_code == 201, changed.text
+    assert not any(task.done() for task in api.tasks)
