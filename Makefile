@@ -86,6 +86,13 @@ soak: install-tests ## Laws and protocols with new random examples, again and ag
 bench: install-tests ## Measure every stage beside its own limit; writes docs/benchmarks.md
 	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench --engine kafka --write
+	$(BIN)/python -m bench.latency --seconds 20 --rate 2000 --write
+
+.PHONY: compare
+compare: install-tests ## Measure the window job beside other stream processors (PEERS=folder of their programs, WORK=where they were prepared)
+	$(BIN)/python -m bench.streams.compare --rounds $(or $(ROUNDS),7) --peers $(or $(PEERS),../shared/peers) --work $(or $(WORK),/tmp/peers) --write docs/benchmarks.md
+	$(BIN)/python -m bench.streams.variants --records 5000000 --long 50000000
+	$(BIN)/python -m bench.streams.restore
 
 .PHONY: detection
 detection: $(VENV)/.dev ## Measure what detectors and rules find and miss; writes docs/detection.md
