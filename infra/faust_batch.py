@@ -88,6 +88,7 @@ class BatchConsumer:
         accepted = self._accepted.get(tp)
         while accepted and self._done(tp, accepted[0]):
             last = accepted.popleft()
+            self._outstanding.pop((tp, last), None)
             if last in self._acked_index[tp]:
                 self._acked_index[tp].discard(last)
                 self._acked[tp].remove(last)
@@ -138,6 +139,9 @@ class BatchConsumer:
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._assigned = set(assigned)
+        if not assigned:
+            # Faust asks for no positions then; tasks that stayed would fence whoever has their partitions now.
+            await self.host.assigned([])
         await super().on_partitions_assigned(assigned, generation_id)  # type: ignore[misc]
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
@@ -147,7 +151,8 @@ class BatchConsumer:
         super().resume_flow()  # type: ignore[misc]
         self._forget_outstanding()
         stashed, self._stashed = self._stashed, set()
-        super().resume_partitions(stashed)  # type: ignore[misc]
+        # What a rebalance that was overtaken has stashed may be somebody else's by now.
+        super().resume_partitions(stashed & self._assigned)  # type: ignore[misc]
 
     # ---- reading
 
@@ -163,10 +168,14 @@ class BatchConsumer:
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         active = frozenset(TP(tp.topic, tp.partition) for tp in (active_partitions or self.assignment()))
+        active &= self._positions_now.keys()  # before its position is known, a partition is not read at all
+        if not active:
+            await asyncio.sleep(min(timeout, 0.1))
+            return {}
         if self._reader is None or active != self._reading:
             await self._drop_reader()
             self._reader = await self.host.log.open_reader(
-                {TopicPartition(tp.topic, tp.partition): self._positions_now.get(tp, 0) for tp in active}, bulk=True
+                {TopicPartition(tp.topic, tp.partition): self._positions_now[tp] for tp in active}, bulk=True
             )
             self._reading = active
         found: dict[TP, list[Any]] = {}
@@ -189,6 +198,7 @@ class BatchConsumer:
         return found
 
     async def _seek(self, partition: TP, offset: int) -> None:
+        self._forget_outstanding()
         self._positions_now[TP(partition.topic, partition.partition)] = offset
         await self._drop_reader()
 

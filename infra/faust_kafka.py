@@ -14,6 +14,9 @@ from infra.faust_batch import BatchConsumer
 
 __all__ = ["CoPartitionAssignor", "Transport", "assign"]
 
+REQUEST_MS = 30_000
+"""A request to the broker. (Faust's own setting of that name also bounds how long tasks may take to open.)"""
+
 
 def assign(partitions: int, members: Iterable[str]) -> dict[str, list[int]]:
     """Partition numbers by member: balanced to within one, and most stay where they were when members come or go.
@@ -86,7 +89,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000.0),
-            request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
+            request_timeout_ms=REQUEST_MS,
             session_timeout_ms=int(conf.broker_session_timeout * 1000.0),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000.0),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000.0),

@@ -32,8 +32,12 @@ RESEEK_S = 1.0
 
 APP_STOP_S = 5.0
 
-CHANNEL_SLICES = 64
-"""The transports let half of it wait (``infra.faust_batch``), so that Faust never takes a partition out of what is read."""
+CHANNEL_SLICES = 512
+"""The transports let 32 and one a partition wait (``infra.faust_batch``); at four fifths of this Faust would take a partition
+out of what is read."""
+
+ASSIGN_S = 600.0
+"""How long Faust waits for tasks to open after an assignment. At its end it would stop resuming anything, without an error."""
 
 COMMIT_S = 1.0
 """How often the positions that tasks have committed are told to the consumer group."""
@@ -190,6 +194,8 @@ class GroupHost:
         self._running: dict[int, _Running] = {}
         self._sought: dict[TopicPartition, float] = {}
         self._rebuilding: set[asyncio.Task[None]] = set()
+        self._attempts: dict[int, int] = {}
+        """How often a partition's task has been rebuilt without a commit in between."""
         self._app: Any = None
 
     @property
@@ -208,8 +214,10 @@ class GroupHost:
 
     async def assigned(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         wanted = {tp.partition for tp in tps}
-        for partition in [p for p in self._running if p not in wanted]:
-            await self._running.pop(partition).end()
+        leaving = [self._running.pop(p) for p in list(self._running) if p not in wanted]
+        await asyncio.gather(*(running.end() for running in leaving))
+        for running in leaving:
+            self.failures.pop(running.id, None)
         # Side by side: opening waits for what a predecessor left open, and for its state.
         found = await asyncio.gather(*(self._positions(p, [tp for tp in tps if tp.partition == p]) for p in sorted(wanted)))
         positions = {tp: position for of_task in found for tp, position in of_task.items()}
@@ -267,7 +275,12 @@ class GroupHost:
         rebuilding.add_done_callback(self._rebuilding.discard)
 
     async def _rebuild(self, failed: _Running) -> None:
-        for attempt in range(1_000_000):
+        partition = failed.id.partition
+        if failed.stream.progress.commits:
+            self._attempts[partition] = 0
+        while True:
+            attempt = self._attempts.get(partition, 0)
+            self._attempts[partition] = attempt + 1
             await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
             if self._running.get(failed.id.partition) is not failed:
                 return  # it was revoked or assigned anew meanwhile
@@ -366,6 +379,9 @@ class _Shell:
             async with asyncio.timeout(APP_STOP_S):
                 await app.stop()
         except (TimeoutError, asyncio.CancelledError):
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
             logger.warning("%s: its Faust app did not stop within %.0f s", self.host.group, APP_STOP_S)
 
     async def stop(self) -> None:
@@ -396,7 +412,7 @@ def _build_app(host: GroupHost, consumer_group: str, broker: str, session_s: flo
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=session_s,
         broker_heartbeat_interval=session_s / 5,
-        broker_request_timeout=30.0,
+        broker_request_timeout=ASSIGN_S,
         broker_commit_interval=COMMIT_S,
         key_serializer="raw",
         value_serializer="raw",

@@ -37,6 +37,9 @@ POLICY = CommitPolicy(interval_ms=250)
 """Nobody waits for a window within the second, so a commit carries more (docs/decisions/009)."""
 
 
+LOOK_RECORDS = 1_000
+"""Offsets looked at in one go for whether anything but markers is there."""
+
 NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises for a value that is not JSON of the declared shape, not UTF-8, or nested without end."""
 
@@ -104,6 +107,8 @@ class PartitionTask(StreamTask):
         self._flush = flush_when_silent
         spec = job.window
         self._table: WindowTable | SessionTable = WindowTable(spec) if isinstance(spec, WindowSpec) else SessionTable(spec)
+        # A first record from the future would make all that follow late, for good.
+        self._table.ceiling = clock.now_ms() + spec.max_jump_ms
         self._seen = SeenIds()
         self._position = 0
         self._heard = 0
@@ -189,7 +194,13 @@ class PartitionTask(StreamTask):
     async def rest(self, outputs: Outputs) -> None:
         """Notice silence: once the log has had nothing for ``idle_ms``, the clock runs on with the wall from where it stood."""
         now = self._wall.now_ms()
-        if self._idle_ms is None or now - self._heard < self._idle_ms or self._table.last_close <= self._table.clock:
+        if self._idle_ms is None or now - self._heard < self._idle_ms:
+            return
+        # With nothing open the clock stands, but not for so long that whatever comes next seems to be from the future.
+        jump = self._job.window.max_jump_ms
+        ran_on = self._heard_clock + now - self._heard
+        stood = self._table.clock > 0 and ran_on - self._table.clock >= jump // 2
+        if self._table.last_close <= self._table.clock and not stood:
             return
         try:
             if not await self._read_all():
@@ -197,21 +208,27 @@ class PartitionTask(StreamTask):
         except LogUnavailable:
             self._heard = now  # the log is away: nobody knows what is silent
             return
-        clock = self._table.last_close if self._flush else self._heard_clock + now - self._heard
+        last = self._table.last_close
+        clock = ran_on if stood else last if self._flush else min(last, ran_on)
         self._emit(self._table.advance(clock), outputs)
 
     async def _read_all(self) -> bool:
         """Whether the log holds nothing behind our position but, at most, markers and aborted records."""
         end = (await self._log.end_positions([self._source]))[self._source]
-        if end > max(self._position, self._empty_until):
-            if len(await self._log.read_range(self._source, self._position, end)):
+        start = max(self._position, self._empty_until)
+        while start < end:
+            until = min(end, start + LOOK_RECORDS)
+            if len(await self._log.read_range(self._source, start, until)):
                 return False
-            self._empty_until = end
+            start = self._empty_until = until
         return True
 
     def checkpoint(self) -> dict[bytes, bytes | None]:
         spec = self._job.window
-        self._seen.forget(self._table.clock - spec.size_ms - spec.lateness_ms - spec.keep_ms - spec.pane_ms)
+        before = self._table.clock - spec.size_ms - spec.lateness_ms - spec.keep_ms - spec.pane_ms
+        if isinstance(self._table, SessionTable):  # a session takes any time between its ends
+            before = min(before, self._table.oldest - 2 * spec.pane_ms)
+        self._seen.forget(before)
         return {**self._table.checkpoint(), **self._seen.checkpoint()}
 
     def restore(self, state: TaskState) -> None:

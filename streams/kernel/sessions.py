@@ -7,7 +7,7 @@ that were closed as two, and the correction then names both.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import NamedTuple
 from zlib import crc32
 
@@ -94,6 +94,8 @@ class SessionTable:
         self.spec = spec
         self.clock = 0
         self.late = 0
+        self.ceiling = 1 << 62
+        """The greatest time that a first record is believed."""
         self._ahead = 0
         self._sessions: dict[str, list[_Row]] = {}
         self._due: list[tuple[int, str]] = []
@@ -106,9 +108,12 @@ class SessionTable:
         spec = self.spec
         after = spec.gap_ms + spec.lateness_ms
         for key, time, value in rows:
-            if time > self.clock and (not self.clock or time - self.clock <= spec.max_jump_ms or self._believe()):
+            ahead = time - self.clock
+            if ahead > 0 and (ahead <= spec.max_jump_ms or (not self.clock and time <= self.ceiling) or self._believe()):
                 self._ahead = 0
                 self._move(time, results)
+            elif self._ahead and time <= self.clock:
+                self._ahead = 0  # not in a row
             near = [s for s in self._sessions.get(key, ()) if s.start - spec.gap_ms <= time <= s.last + spec.gap_ms]
             if not near and time + after + spec.keep_ms <= self.clock:
                 late.append(Late(key, time, value))
@@ -120,7 +125,8 @@ class SessionTable:
             kept = [s for s in self._sessions.get(key, ()) if s not in near]
             self._sessions[key] = sorted([*kept, merged], key=lambda s: s.start)
             self._dirty.add(_bucket(key))
-            heappush(self._due, (max(merged.last + after, self.clock + 1), key))
+            if not any(one.changed for one in near):  # else it is looked at already, and again from there
+                heappush(self._due, (max(merged.last + after, self.clock + 1), key))
         return results
 
     def advance(self, clock: int) -> list[Session]:
@@ -137,6 +143,11 @@ class SessionTable:
         after = self.spec.gap_ms + self.spec.lateness_ms
         open_ = [s.last for of in self._sessions.values() for s in of if s.changed and s.start <= self.clock]
         return max(max(open_) + after, self.clock + 1) if open_ else 0
+
+    @property
+    def oldest(self) -> int:
+        """Start of the oldest session that is open or kept; the clock where there is none."""
+        return min((s.start for of in self._sessions.values() for s in of), default=self.clock)
 
     def _believe(self) -> bool:
         self._ahead += 1
@@ -173,11 +184,17 @@ class SessionTable:
             left = [s for s in sessions if s.last + after + spec.keep_ms > clock]
             if left:
                 self._sessions[key] = left
-                heappush(self._due, (max(min(s.last for s in left) + after + spec.keep_ms, clock + 1), key))
+                self._look_again(key, left)
             else:
                 self._sessions.pop(key, None)
             self._dirty.add(_bucket(key))
         results += sorted(found, key=lambda s: (s.last, s.key))
+
+    def _look_again(self, key: str, sessions: list[_Row]) -> None:
+        """At the next closing of one that is open or corrected, else when the first is past correction."""
+        after = self.spec.gap_ms + self.spec.lateness_ms
+        due = min(s.last + after + (0 if s.changed else self.spec.keep_ms) for s in sessions)
+        heappush(self._due, (max(due, self.clock + 1), key))
 
     def checkpoint(self) -> dict[bytes, bytes | None]:
         """State entries of the buckets that changed since the last call."""
@@ -203,8 +220,9 @@ class SessionTable:
         for name, value in entries.items():
             if name.startswith(b"session/"):
                 self._sessions |= _bucket_decoder.decode(value)
-        self._due = [(0, key) for key in self._sessions]
-        heapify(self._due)
+        self._due = []
+        for key, sessions in self._sessions.items():
+            self._look_again(key, sessions)
 
 
 def _joined(one: _Row, other: _Row) -> _Row:

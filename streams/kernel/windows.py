@@ -149,6 +149,8 @@ class WindowTable:
         """Greatest event time believed, ms."""
         self.late = 0
         """How many records came after their window was let go."""
+        self.ceiling = _NEVER
+        """The greatest time that a first record is believed."""
         self._ahead = 0
         self._next_close = _NEVER
         self._open: dict[int, dict[str, Row]] = {}
@@ -183,12 +185,14 @@ class WindowTable:
         pane: dict[str, Row] | None = None
         dirty: list[tuple[str, Row]] = []
         for key, time, value in rows:
-            if time > clock and (not clock or time - clock <= max_jump or self._believe()):
+            if time > clock and (time - clock <= max_jump or (not clock and time <= self.ceiling) or self._believe()):
                 clock = time
                 self._ahead = 0
                 if time >= next_close:
                     self._close(clock, results)
                     next_close, current = self._next_close, -1
+            elif self._ahead and time <= clock:
+                self._ahead = 0  # not in a row
             start = time - time % step
             if start != current:
                 self.clock = clock
@@ -234,7 +238,8 @@ class WindowTable:
     def last_close(self) -> int:
         """The clock at which everything that is open now will have closed; 0 when nothing is open."""
         spec = self.spec
-        return max((start + spec.size_ms + spec.lateness_ms for start in self._open if start <= self.clock), default=0)
+        found = max((start + spec.size_ms + spec.lateness_ms for start in self._open if start <= self.clock), default=0)
+        return max(found, self.clock + 1) if self._pending else found
 
     def _believe(self) -> bool:
         self._ahead += 1

@@ -35,6 +35,25 @@ def whole(spec: SessionSpec, rows: Sequence[Row]) -> tuple[list[Session], list[L
     return results + table.advance(END), late
 
 
+def when_told(spec: SessionSpec, rows: Sequence[Row]) -> list[tuple[int, Session]]:
+    """Each session with the number of the record at which it was told."""
+    table = SessionTable(spec)
+    return [(number, one) for number, row in enumerate(rows) for one in table.fold([row], [])]
+
+
+@given(inputs(), st.integers(0, 40))
+def test_a_restore_delays_nothing(given_: tuple[SessionSpec, list[Row]], cut: int) -> None:
+    spec, rows = given_
+    table, told = SessionTable(spec), list[tuple[int, Session]]()
+    for number, row in enumerate(rows):
+        if number == cut:
+            entries = {name: blob for name, blob in table.checkpoint().items() if blob is not None}
+            table = SessionTable(spec)
+            table.restore(entries)
+        told += [(number, one) for one in table.fold([row], [])]
+    assert told == when_told(spec, rows)
+
+
 @given(inputs(), st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=6))
 def test_no_cut_and_no_restore_shows(given_: tuple[SessionSpec, list[Row]], cuts: list[tuple[int, bool]]) -> None:
     spec, rows = given_

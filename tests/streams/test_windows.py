@@ -130,6 +130,30 @@ def test_one_wrong_clock_closes_nothing_but_a_stream_that_has_jumped_is_believed
     assert late == []
 
 
+def test_good_records_between_are_not_in_a_row() -> None:
+    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
+    for number in range(2 * AHEAD_RECORDS):
+        assert table.fold([("a", BASE, 1), ("wrong", BASE + 365 * 86_400_000, 1)], late) == [], number
+    assert table.clock == BASE
+
+
+def test_a_first_record_from_the_future_does_not_make_the_rest_late() -> None:
+    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
+    table.ceiling = BASE + 86_400_000
+    assert table.fold([("wrong", BASE + 365 * 86_400_000, 1), ("a", BASE, 1), ("a", BASE + 60_000, 1)], late) == [
+        Result("a", BASE, 1, 1, 1, 1, 0)
+    ]
+    assert late == []
+
+
+def test_a_correction_is_told_when_nothing_else_is_open() -> None:
+    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
+    table.fold([("a", BASE, 1)], late)
+    table.advance(BASE + 60_000)
+    table.fold([("a", BASE + 1, 2)], late)
+    assert table.advance(table.last_close) == [Result("a", BASE, 3, 2, 1, 2, 1)]
+
+
 def test_a_silent_partition_gets_its_last_windows_by_advancing() -> None:
     table, late = WindowTable(WindowSpec(60_000, lateness_ms=5_000)), list[Late]()
     assert table.fold([("a", BASE + 10, 4)], late) == []
