@@ -26,10 +26,7 @@ from faust.types import TP, ConsumerMessage
 from hengliu.ports.log import LogReader, LogUnavailable, Slice, TopicPartition
 from hengliu.ports.membership import PartitionHost
 
-__all__ = ["MAX_OUTSTANDING_SLICES", "MAX_RECORDS", "BatchConsumer"]
-
-MAX_RECORDS = 20_000
-"""Records of all partitions that one poll brings."""
+__all__ = ["MAX_OUTSTANDING_SLICES", "BatchConsumer"]
 
 MAX_OUTSTANDING = 40_000
 """Records delivered and not acknowledged, above which nothing is read: Faust's own way of holding back takes a partition out of
@@ -184,7 +181,7 @@ class BatchConsumer:
         if not await self._wait_for_room(timeout):
             return {}
         try:
-            pieces = await reader.poll(MAX_RECORDS, int(timeout * 1000))
+            pieces = await reader.poll(self.host.poll_records, int(timeout * 1000))
         except LogUnavailable:
             if reader is self._reader:
                 raise

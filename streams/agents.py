@@ -49,6 +49,9 @@ class Tasks(Protocol):
     @property
     def log(self) -> EventLog: ...
 
+    @property
+    def poll_records(self) -> int: ...
+
     def inputs(self, group: str) -> tuple[str, ...]: ...
 
     def build(self, task: TaskId, open_reader: OpenReader | None = None) -> StreamTask: ...
@@ -201,6 +204,10 @@ class GroupHost:
     @property
     def log(self) -> EventLog:
         return self.topology.log
+
+    @property
+    def poll_records(self) -> int:
+        return self.topology.poll_records
 
     def attach(self, app: Any) -> None:
         self._app = app

@@ -35,6 +35,9 @@ class Topology:
     policy: CommitPolicy = field(default_factory=CommitPolicy)
     faults: Faults = no_faults
     waited: CommitPolicy | None = None
+    poll_records: int = 2_000
+    """An operator takes up to 50 microseconds a record. With 20,000 at once the steps of a worker's tasks kept a commit between
+    them open for more than its ten seconds on a busy machine, and the broker ended it."""
 
     @property
     def group_names(self) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ async def bare(topology: PartitionTopology, group: str) -> None:
     reader = await topology.log.open_reader(await host.assigned(tps), bulk=True)
     try:
         while True:
-            for piece in await reader.poll(20_000, 1_000):
+            for piece in await reader.poll(topology.poll_records, 1_000):
                 await host.deliver(piece)
             await asyncio.sleep(0)
     finally:

@@ -17,6 +17,11 @@ class PartitionHost(Protocol):
     @property
     def log(self) -> EventLog: ...
 
+    @property
+    def poll_records(self) -> int:
+        """Records of all partitions that one poll may bring: a task takes a slice in one step, and everything else waits."""
+        ...
+
     def committed(self, tp: TopicPartition) -> int | None:
         """The position of a partition that its task has committed, if it has one here: for whoever watches the lag."""
         ...

@@ -253,6 +253,9 @@ class PartitionTopology:
     policy: CommitPolicy = POLICY
     faults: Faults = no_faults
 
+    poll_records: int = 20_000
+    """A record costs a microsecond here, so that many are a step of some 20 ms."""
+
     def inputs(self, group: str) -> tuple[str, ...]:
         return (self.source,)
 
