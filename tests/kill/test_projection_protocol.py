@@ -492,7 +492,7 @@ async def test_a_settled_intent_rebuilds_the_identical_block(tmp_path: Path, eng
 
     async with both(tmp_path, engine) as (log, warehouse):
         await append(log, batch(0))
-        policy = Policy(small_wait_ms=100, inserts_per_second=1000)
+        policy = Policy(small_wait_ms=100, inserts_per_second=1000, at_once=frozenset())  # all tables in one flush
         with pytest.raises(Death):
             await projector(log, Watching(warehouse), policy=policy, faults=dying("5-inserted")).run()
         first = {(name, token): data for name, token, data in seen}

@@ -13,4 +13,4 @@ async def test_killed_workers_leave_every_window_exact(tmp_path: Path) -> None:
     assert outcome.faults == []
     assert outcome.kills == len(PHASES)
     assert outcome.broker_restarts == len(PHASES) - 1
-    assert outcome.windows > 1_000
+    assert outcome.windows > 100  # how many depends on how fast the machine writes while workers die
