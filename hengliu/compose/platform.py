@@ -295,13 +295,6 @@ class Platform:
                 self.failed.cancel()
         return clean
 
-    async def __aenter__(self) -> "Platform":
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
 
 async def serve(settings: Settings, roles: frozenset[Role], ready: Callable[[Platform], Awaitable[None]] | None = None) -> int:
     """Run the roles until SIGTERM, SIGINT or a failure; returns the exit code, 1 also when something did not close cleanly."""
