@@ -10,8 +10,8 @@ from hengliu.events.envelope import iso_ms, ms_of
 from hengliu.events.families.registry import DeviceRegistered
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import State
-from streams.operators.lives import UNSEEN, Life, lived, moment
-from streams.operators.records import DAY_MS, Event, time_of, warning, warning_id
+from streams.operators.lives import UNSEEN, Life, lived, moment, told
+from streams.operators.records import DAY_MS, Event, time_of
 from streams.rules.policy import parameter, policy_of
 
 __all__ = ["Calibration", "CalibrationPolicy"]
@@ -75,24 +75,11 @@ class Calibration:
             if change is None:
                 continue
             events.append(
-                warning(
-                    change,
-                    warning_id(self.name, self.version, event.source, life.episode),
-                    "scale-not-calibrated",
-                    severity=life.severity or before.severity,
-                    subject=event.source,
-                    scope=batch.scopes[row],
-                    parameters=parameters,
-                    since=life.since,
-                    time=time,
-                    at=received,
-                    known_at=batch.known_at(row),
-                    cause=batch.origins[row],
-                    rule=self._policy.rule,
-                    rule_version=version,
-                    sequence=life.changes,
+                told(
+                    self, change, before, life, "scale-not-calibrated", event.source, parameters, batch, row, time,
+                    batch.origins[row], self._policy.rule, version,
                 )
-            )
+            )  # fmt: skip
         return Effects(events, scratch.changes)
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import State
-from streams.operators.lives import UNSEEN, Life, lived, moment
-from streams.operators.records import Event, time_of, warning, warning_id
+from streams.operators.lives import UNSEEN, Life, lived, moment, told
+from streams.operators.records import Event, time_of
 from streams.rules.policy import parameter, policy_of
 
 __all__ = ["IdleZero", "IdleZeroPolicy"]
@@ -72,26 +72,15 @@ class IdleZero:
             scratch.put(_ZEROS, event.source, life)
             if change is None:
                 continue
-            tolerance = {"tolerance_kg": str(policy.tolerance_kg)} if policy is not None else {}
+            parameters = {"zero_kg": str(data.zero_kg), "plate": data.plate}
+            if policy is not None:
+                parameters["tolerance_kg"] = str(policy.tolerance_kg)
             events.append(
-                warning(
-                    change,
-                    warning_id(self.name, self.version, event.source, life.episode),
-                    "idle-not-zero",
-                    severity=life.severity or before.severity,
-                    subject=event.source,
-                    scope=batch.scopes[row],
-                    parameters={"zero_kg": str(data.zero_kg), "plate": data.plate, **tolerance},
-                    since=life.since,
-                    time=time,
-                    at=received,
-                    known_at=batch.known_at(row),
-                    cause=batch.origins[row],
-                    rule=self._policy.rule,
-                    rule_version=version,
-                    sequence=life.changes,
+                told(
+                    self, change, before, life, "idle-not-zero", event.source, parameters, batch, row, time,
+                    batch.origins[row], self._policy.rule, version,
                 )
-            )
+            )  # fmt: skip
         return Effects(events, scratch.changes)
 
 

@@ -4,11 +4,15 @@ For operators that judge a subject again and again. What they keep per subject i
 bad things are. What is older than the last thing judged says nothing about how things stand now, and changes nothing.
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["UNSEEN", "Change", "Life", "lived", "moment"]
+from streams.kernel.operator import Batch, Emit, Operator
+from streams.operators.records import warning, warning_id
+
+__all__ = ["UNSEEN", "Change", "Life", "lived", "moment", "told"]
 
 Change = Literal["raised", "updated", "cleared"]
 
@@ -49,3 +53,27 @@ def lived(life: Life, time: int, severity: str) -> tuple[Change | None, Life]:
         return "raised", Life(time, life.episode + 1, severity, time, 0)
     changed = msgspec.structs.replace(life, time=time, severity=severity, changes=life.changes + 1)
     return ("updated" if severity else "cleared"), changed
+
+
+def told(
+    operator: Operator, change: Change, before: Life, life: Life, code: str, subject: str, parameters: Mapping[str, str],
+    batch: Batch, row: int, time: int, cause: str, rule: str, rule_version: int,
+) -> Emit:  # fmt: skip
+    """The warning of a life that ``lived`` changed, at one record of a batch. A cleared one keeps its severity."""
+    return warning(
+        change,
+        warning_id(operator.name, operator.version, subject, life.episode),
+        code,
+        severity=life.severity or before.severity,
+        subject=subject,
+        scope=batch.scopes[row],
+        parameters=parameters,
+        since=life.since,
+        time=time,
+        at=batch.received[row],
+        known_at=batch.known_at(row),
+        cause=cause,
+        rule=rule,
+        rule_version=rule_version,
+        sequence=life.changes,
+    )

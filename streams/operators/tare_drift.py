@@ -17,8 +17,8 @@ import msgspec
 from hengliu.events.envelope import ms_of
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import State
-from streams.operators.lives import UNSEEN, Life, lived, moment
-from streams.operators.records import Event, warning, warning_id
+from streams.operators.lives import UNSEEN, Life, lived, moment, told
+from streams.operators.records import Event
 from streams.rules.policy import parameter, policy_of
 
 __all__ = ["TareDrift", "TareDriftPolicy", "Tares", "drift"]
@@ -135,22 +135,9 @@ class TareDrift:
                     "tares": str(len(before.known)),
                 }
             events.append(
-                warning(
-                    change,
-                    warning_id(self.name, self.version, data.plate, life.episode),
-                    "tare-drift",
-                    severity=severity or before.life.severity,
-                    subject=data.plate,
-                    scope=batch.scopes[row],
-                    parameters=parameters,
-                    since=life.since,
-                    time=time,
-                    at=batch.received[row],
-                    known_at=batch.known_at(row),
-                    cause=ticket.id,
-                    rule=self._policy.rule,
-                    rule_version=version,
-                    sequence=life.changes,
+                told(
+                    self, change, before.life, life, "tare-drift", data.plate, parameters, batch, row, time,
+                    ticket.id, self._policy.rule, version,
                 )
-            )
+            )  # fmt: skip
         return Effects(events, scratch.changes)
