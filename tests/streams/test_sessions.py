@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from streams.kernel.sessions import Session, SessionSpec, SessionTable
 from streams.kernel.windows import Late
+from tests.streams.folding import END, Row, cut_up
 
 BASE = 1_795_000_020_000
-END = 1 << 50
-
-Row = tuple[str, int, int]
 
 
 @st.composite
@@ -29,10 +27,8 @@ def inputs(draw: st.DrawFn, keep: int | None = None) -> tuple[SessionSpec, list[
     return spec, rows
 
 
-def whole(spec: SessionSpec, rows: Sequence[Row]) -> tuple[list[Session], list[Late]]:
-    table, late = SessionTable(spec), list[Late]()
-    results = table.fold(rows, late)
-    return results + table.advance(END), late
+def folded(spec: SessionSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]] = ()) -> tuple[list[Session], list[Late]]:
+    return cut_up(lambda: SessionTable(spec), rows, cuts)
 
 
 def when_told(spec: SessionSpec, rows: Sequence[Row]) -> list[tuple[int, Session]]:
@@ -57,22 +53,7 @@ def test_a_restore_delays_nothing(given_: tuple[SessionSpec, list[Row]], cut: in
 @given(inputs(), st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=6))
 def test_no_cut_and_no_restore_shows(given_: tuple[SessionSpec, list[Row]], cuts: list[tuple[int, bool]]) -> None:
     spec, rows = given_
-    table, late, results = SessionTable(spec), list[Late](), list[Session]()
-    entries: dict[bytes, bytes] = {}
-    at = 0
-    for cut, restored in sorted(cuts):
-        results += table.fold(rows[at:cut], late)
-        at = max(at, cut)
-        for name, blob in table.checkpoint().items():
-            if blob is None:
-                entries.pop(name, None)
-            else:
-                entries[name] = blob
-        if restored:
-            table = SessionTable(spec)
-            table.restore(entries)
-    results += table.fold(rows[at:], late)
-    assert (results + table.advance(END), late) == whole(spec, rows)
+    assert folded(spec, rows, cuts) == folded(spec, rows)
 
 
 def standing(results: Sequence[Session]) -> dict[tuple[str, int], tuple[int, int, int]]:
@@ -105,7 +86,7 @@ def recomputed(spec: SessionSpec, rows: Sequence[Row]) -> dict[tuple[str, int], 
 @given(inputs(keep=10**9))
 def test_sessions_that_are_kept_equal_a_recomputation(given_: tuple[SessionSpec, list[Row]]) -> None:
     spec, rows = given_
-    results, late = whole(spec, rows)
+    results, late = folded(spec, rows)
     assert late == []
     assert standing(results) == recomputed(spec, rows)
 
@@ -113,7 +94,7 @@ def test_sessions_that_are_kept_equal_a_recomputation(given_: tuple[SessionSpec,
 @given(inputs())
 def test_every_record_is_in_a_session_or_handed_back(given_: tuple[SessionSpec, list[Row]]) -> None:
     spec, rows = given_
-    results, late = whole(spec, rows)
+    results, late = folded(spec, rows)
     assert sum(count for _, _, count in standing(results).values()) + len(late) == len(rows)
 
 

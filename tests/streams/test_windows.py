@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kernel.windows import AHEAD_RECORDS, Late, Result, WindowSpec, WindowTable
+from tests.streams.folding import Row, cut_up
 
 BASE = 1_795_000_020_000
 """A full minute."""
-
-Row = tuple[str, int, int]
 
 
 @st.composite
@@ -34,36 +33,14 @@ def inputs(draw: st.DrawFn, hopping: bool = True) -> tuple[WindowSpec, list[Row]
     return spec, rows
 
 
-def whole(spec: WindowSpec, rows: Sequence[Row]) -> tuple[list[Result], list[Late]]:
-    table, late = WindowTable(spec), list[Late]()
-    results = table.fold(rows, late)
-    return results + table.advance(1 << 50), late
-
-
-def cut_up(spec: WindowSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]]) -> tuple[list[Result], list[Late]]:
-    """Folded in slices; where told, the state is written, and a new table goes on from it."""
-    table, late, results = WindowTable(spec), list[Late](), list[Result]()
-    entries: dict[bytes, bytes] = {}
-    at = 0
-    for cut, restored in sorted(cuts):
-        results += table.fold(rows[at:cut], late)
-        at = max(at, cut)
-        for name, blob in table.checkpoint().items():
-            if blob is None:
-                entries.pop(name, None)
-            else:
-                entries[name] = blob
-        if restored:
-            table = WindowTable(spec)
-            table.restore(entries)
-    results += table.fold(rows[at:], late)
-    return results + table.advance(1 << 50), late
+def folded(spec: WindowSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]] = ()) -> tuple[list[Result], list[Late]]:
+    return cut_up(lambda: WindowTable(spec), rows, cuts)
 
 
 @given(inputs(), st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=6))
 def test_no_cut_and_no_restore_shows(given_: tuple[WindowSpec, list[Row]], cuts: list[tuple[int, bool]]) -> None:
     spec, rows = given_
-    assert cut_up(spec, rows, cuts) == whole(spec, rows)
+    assert folded(spec, rows, cuts) == folded(spec, rows)
 
 
 def figures(results: Sequence[Result]) -> dict[tuple[str, int], tuple[int, int, int, int]]:
@@ -83,7 +60,7 @@ def recomputed(spec: WindowSpec, rows: Sequence[Row]) -> dict[tuple[str, int], t
 @given(inputs(hopping=False))
 def test_every_record_is_in_its_window_or_handed_back(given_: tuple[WindowSpec, list[Row]]) -> None:
     spec, rows = given_
-    results, late = whole(spec, rows)
+    results, late = folded(spec, rows)
     counted = list(rows)
     for one in late:
         counted.remove((one.key, one.time, one.value))
@@ -93,7 +70,7 @@ def test_every_record_is_in_its_window_or_handed_back(given_: tuple[WindowSpec, 
 @given(inputs())
 def test_hopping_windows_that_are_kept_equal_a_recomputation(given_: tuple[WindowSpec, list[Row]]) -> None:
     spec = replace(given_[0], keep_ms=1_000 * given_[0].size_ms)
-    results, late = whole(spec, given_[1])
+    results, late = folded(spec, given_[1])
     assert late == []
     assert figures(results) == recomputed(spec, given_[1])
 
@@ -102,7 +79,7 @@ def test_hopping_windows_that_are_kept_equal_a_recomputation(given_: tuple[Windo
 def test_revisions_count_up_from_the_first(given_: tuple[WindowSpec, list[Row]]) -> None:
     spec, rows = given_
     seen: dict[tuple[str, int], int] = {}
-    for result in whole(spec, rows)[0]:
+    for result in folded(spec, rows)[0]:
         assert result.revision == seen.get((result.key, result.start), -1) + 1
         seen[result.key, result.start] = result.revision
 
@@ -173,7 +150,7 @@ def test_a_commit_writes_what_changed_and_not_the_whole() -> None:
 
 def test_sums_beyond_64_bits_stay_exact() -> None:
     spec = WindowSpec(60_000)
-    results, _ = cut_up(spec, [("a", BASE, 1 << 62)] * 4, [(2, True), (3, True)])
+    results, _ = folded(spec, [("a", BASE, 1 << 62)] * 4, [(2, True), (3, True)])
     assert results == [Result("a", BASE, 1 << 64, 4, 1 << 62, 1 << 62, 0)]
 
 
