@@ -30,7 +30,6 @@ from bench.stages import Stopwatch, chunks, forget, run_group, say
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.family import EventData, Family, Text, Writer
-from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, TopicPartition, partition_for
 from streams.kernel.operator import Batch, Effects, Emit
 from streams.kernel.state import State
@@ -275,7 +274,7 @@ async def run(engine: str, count: int, folder: Path, profile: bool) -> list[Resu
         forget(records)
         say(f"{count:,} records loaded in {time.perf_counter() - began:.1f} s")
         groups = (Group("flat", (topics.BY_DEVICE,), (FlatSums(),)),)
-        topology = Topology(log, SystemClock(), catalog, PARTITIONS, groups=groups)
+        topology = Topology(log, catalog, PARTITIONS, groups=groups)
         watch, written, commits = await run_group(topology, "flat", end, profile)
         check("kernel", await outputs(log), wanted)
         found, port = await by_port(log, count)

@@ -284,7 +284,7 @@ async def run(engine: str, scale: float, folder: Path, only: Sequence[str], prof
         await load(log, records)
         forget(records)
         say(f"loaded in {time.perf_counter() - began:.1f} s")
-        topology = Topology(log, SystemClock(), catalog, PARTITIONS)
+        topology = Topology(log, catalog, PARTITIONS)
         for group in topology.group_names:
             wanted = not only or group in only
             watch, outputs, commits = await run_group(topology, group, end, profile and wanted)

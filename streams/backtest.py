@@ -21,7 +21,6 @@ import msgspec
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event, ms_of
-from hengliu.ports.clock import ManualClock
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, Slice, TaskId, TopicPartition
 from hengliu.reference.rules import RuleDeclaration
 from streams.kernel.merge import Arrival, Merge
@@ -218,13 +217,10 @@ class Backtest:
 
     async def _replay(self, group: Group, operators: Sequence[Operator], partitions: int) -> list[Raised]:
         """One group, all partitions in step, so that the registry is read once."""
-        topology = Topology(self.log, ManualClock(0), self.catalog, partitions, self.groups)
+        topology = Topology(self.log, self.catalog, partitions, self.groups)
         clocked = {t: topology.writers(t) for t in group.inputs}
         every = list(range(partitions))
-        tasks = [
-            OperatorTask(TaskId(group.name, p), self.log, ManualClock(0), self.catalog, partitions, operators, clocked, ())
-            for p in every
-        ]
+        tasks = [OperatorTask(TaskId(group.name, p), self.log, self.catalog, partitions, operators, clocked, ()) for p in every]
         merges = [
             Merge(clocked, [topics.REGISTRY], {topics.REGISTRY: every, **{t: [p] for t in clocked}}, gap_ms=GAP_MS)
             for p in every

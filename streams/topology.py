@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
-from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import EventLog, TaskId, TopicKind
 from streams.kernel.task import CommitPolicy, ExchangeTask, OpenReader, OperatorTask, StreamTask
@@ -28,7 +27,6 @@ class Topology:
     """
 
     log: EventLog
-    clock: Clock
     catalog: Catalog
     partitions: int
     groups: Sequence[Group] = GROUPS
@@ -76,12 +74,12 @@ class Topology:
         """A task ready to run."""
         if task.group == EXCHANGE:
             return ExchangeTask(
-                task, self.log, self.clock, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE),
+                task, self.log, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE),
                 self.waited or self.policy, self.faults, open_reader,
             )  # fmt: skip
         group = self._group(task.group)
         return OperatorTask(
-            task, self.log, self.clock, self.catalog, self.partitions, group.operators,
+            task, self.log, self.catalog, self.partitions, group.operators,
             {t: self.writers(t) for t in group.inputs}, self.clocked_outputs(group.name),
             (self.waited if group.waited else None) or self.policy, self.faults, open_reader,
         )  # fmt: skip

@@ -38,7 +38,7 @@ from hengliu.intake.directory import Directory
 from hengliu.intake.http import HttpIntake
 from hengliu.intake.service import Intake, IntakePolicy
 from hengliu.metrics import Meters
-from hengliu.ports.clock import Clock, SteadyClock, SystemClock
+from hengliu.ports.clock import Clock, SystemClock
 from hengliu.ports.log import EventLog, TopicPartition
 from hengliu.ports.warehouse import Warehouse
 from hengliu.registrations import RegistryCommands
@@ -164,10 +164,8 @@ class Platform:
 
     async def _start_streams(self) -> list[StageOf]:
         interval_ms = self.settings.commit_interval_ms
-        # Tasks measure by it how long a commit may wait; a machine's clock that is set back must not make them wait for it.
-        clock = SteadyClock(self.clock)
         topology = Topology(
-            self.log, clock, self.catalog, self.settings.partitions,
+            self.log, self.catalog, self.settings.partitions,
             policy=CommitPolicy(interval_ms=interval_ms), waited=CommitPolicy(interval_ms=max(1, interval_ms // 2)),
         )  # fmt: skip
         supervisor: Supervisor | FaustShell

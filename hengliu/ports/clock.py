@@ -19,23 +19,6 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
-class SteadyClock:
-    """Another clock without its steps back, for measuring spans: what passes by it passes here too, and it never goes back.
-
-    Once the other was set back this one is ahead of it for good, so it tells no time of day.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._read = self._now_ms = clock.now_ms()
-
-    def now_ms(self) -> int:
-        read = self._clock.now_ms()
-        self._now_ms += max(0, read - self._read)
-        self._read = read
-        return self._now_ms
-
-
 class ManualClock:
     """A clock that moves only when told to; for tests and replay."""
 

@@ -98,7 +98,8 @@ class PartitionTask(StreamTask):
         faults: Faults = no_faults,
         open_reader: OpenReader | None = None,
     ) -> None:
-        super().__init__(task, log, clock, (), 0, policy, faults, open_reader)
+        super().__init__(task, log, (), 0, policy, faults, open_reader)
+        self._wall = clock
         self._job = job
         self._source = source
         self._target = target

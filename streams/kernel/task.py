@@ -10,6 +10,7 @@ The numbered steps (docs/protocols/stream.md says what a crash after each one le
 6. commit outputs, state changes and positions as one
 """
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,6 @@ from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import derived_id, encode_event
 from hengliu.events.refused import Payload, Refused, refused_record
-from hengliu.ports.clock import Clock
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import (
     CLOCK_TYPE,
@@ -122,7 +122,6 @@ class StreamTask(ABC):
         self,
         task: TaskId,
         log: EventLog,
-        clock: Clock,
         clocked_outputs: Sequence[str],
         partitions: int,
         policy: CommitPolicy = CommitPolicy(),
@@ -132,7 +131,6 @@ class StreamTask(ABC):
         self.task = task
         self.progress = Progress()
         self._log = log
-        self._wall = clock
         self._clocked_outputs = tuple(clocked_outputs)
         self._partitions = partitions
         self._policy = policy
@@ -196,22 +194,24 @@ class StreamTask(ABC):
 
     async def _loop(self, session: TaskSession, reader: LogReader) -> None:
         policy = self._policy
+        # By the loop's clock, which never goes back: with the machine's, a step back by an hour held every commit for one.
+        now = asyncio.get_running_loop().time
         uncommitted = 0
-        since: int | None = None
+        due: float | None = None
         while not self._stopping:
-            timeout = 1_000 if since is None else max(1, policy.interval_ms - (self._wall.now_ms() - since))
+            timeout = 1_000 if due is None else max(1, int((due - now()) * 1_000))
             pieces = await reader.poll(policy.max_records, timeout)
             self._faults("3")
             uncommitted += self.process(pieces, self._outputs)
             if not pieces:
                 await self.rest(self._outputs)
             self._faults("5")
-            if since is None and (uncommitted or self._outputs.count or self.clock - self._forwarded >= policy.clock_ms):
-                since = self._wall.now_ms()
-            if since is not None and (uncommitted >= policy.max_pending or self._wall.now_ms() - since >= policy.interval_ms):
+            if due is None and (uncommitted or self._outputs.count or self.clock - self._forwarded >= policy.clock_ms):
+                due = now() + policy.interval_ms / 1_000
+            if due is not None and (uncommitted >= policy.max_pending or now() >= due):
                 await self._commit(session)
                 self.progress.records += uncommitted
-                uncommitted, since = 0, None
+                uncommitted, due = 0, None
                 self._faults("6")
 
     async def _commit(self, session: TaskSession) -> None:
@@ -238,7 +238,6 @@ class MergedTask(StreamTask):
         self,
         task: TaskId,
         log: EventLog,
-        clock: Clock,
         merge: Merge,
         clocked_outputs: Sequence[str],
         partitions: int,
@@ -246,7 +245,7 @@ class MergedTask(StreamTask):
         faults: Faults = no_faults,
         open_reader: OpenReader | None = None,
     ) -> None:
-        super().__init__(task, log, clock, clocked_outputs, partitions, policy, faults, open_reader)
+        super().__init__(task, log, clocked_outputs, partitions, policy, faults, open_reader)
         self._merge = merge
         self._clock = 0
 
@@ -313,7 +312,6 @@ class ExchangeTask(MergedTask):
         self,
         task: TaskId,
         log: EventLog,
-        clock: Clock,
         catalog: Catalog,
         partitions: int,
         clocked_outputs: Sequence[str],
@@ -325,7 +323,7 @@ class ExchangeTask(MergedTask):
         routes = {t: r for t, r in routed.items() if r}
         inputs = sorted({catalog[t].topic for t in routes})
         super().__init__(
-            task, log, clock,
+            task, log,
             Merge({}, inputs, {t: [task.partition] for t in inputs}),
             clocked_outputs, partitions, policy, faults, open_reader,
         )  # fmt: skip
@@ -382,7 +380,6 @@ class OperatorTask(MergedTask):
         self,
         task: TaskId,
         log: EventLog,
-        clock: Clock,
         catalog: Catalog,
         partitions: int,
         operators: Sequence[Operator],
@@ -399,7 +396,7 @@ class OperatorTask(MergedTask):
             {topics.REGISTRY: every, **{t: [task.partition] for t in clocked_inputs}},
             gap_ms=GAP_MS,
         )
-        super().__init__(task, log, clock, merge, clocked_outputs, partitions, policy, faults, open_reader)
+        super().__init__(task, log, merge, clocked_outputs, partitions, policy, faults, open_reader)
         self._catalog = catalog
         self._operators = tuple(operators)
         tables = {(_REFERENCE, name): row for name, row in REFERENCE_TABLES.items()}

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event, iso_ms
-from hengliu.ports.clock import ManualClock
 from hengliu.ports.log import EventLog, Headers, LogReader, Record, TaskId, TopicPartition
 from streams.kernel.merge import Arrival
 from streams.kernel.operator import Operator
@@ -77,9 +76,7 @@ class Released:
     def __init__(self, operators: Sequence[Operator]) -> None:
         # Only ``transform`` is under test: it touches neither log nor reader.
         no_log, inputs = cast("EventLog", None), {topics.BY_DEVICE: ["exchange-0"]}
-        self._task = OperatorTask(
-            TaskId("test", 0), no_log, ManualClock(), CATALOG, 1, operators, inputs, [], open_reader=_no_reader
-        )
+        self._task = OperatorTask(TaskId("test", 0), no_log, CATALOG, 1, operators, inputs, [], open_reader=_no_reader)
         self.written: list[tuple[str, Record]] = []
 
     def feed(self, arrivals: Sequence[Arrival], clock: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
-from hengliu.ports.clock import SystemClock
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, partition_for
 from infra.local_log import LocalLog
 from simulator.city import City, Size, registry
@@ -90,7 +89,7 @@ async def fill(
             for n in range(0, len(records), 2_000):
                 await log.append(topic, partition, records[n : n + 2_000])
             await log.append(topic, partition, [tick])
-    topology = Topology(log, SystemClock(), CATALOG, partitions, [g for g in GROUPS if g.name in groups])
+    topology = Topology(log, CATALOG, partitions, [g for g in GROUPS if g.name in groups])
     supervisor = Supervisor(topology, topology.task_ids())
     await supervisor.start()
     try:

@@ -31,7 +31,7 @@ class City:
     def __init__(self, log: LocalLog) -> None:
         self.log = log
         self.clock = SystemClock()
-        self.topology = Topology(log, self.clock, CATALOG, PARTITIONS)
+        self.topology = Topology(log, CATALOG, PARTITIONS)
         self._sent = 0
 
     async def tick(self) -> None:

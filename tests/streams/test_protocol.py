@@ -10,7 +10,6 @@ import pytest
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
-from hengliu.ports.clock import SystemClock
 from hengliu.ports.faults import no_faults
 from hengliu.ports.log import CLOCK_TYPE, EventLog, Headers, Record, TaskId, TopicPartition
 from infra.local_log import LocalLog
@@ -58,7 +57,7 @@ async def filled(log: EventLog, bad: int | None = None) -> None:
 
 def exchange(log: EventLog, killer: Killer | None = None) -> StreamTask:
     policy = CommitPolicy(interval_ms=10, max_records=7)
-    return Topology(log, SystemClock(), Catalog(), 1, policy=policy, faults=killer or no_faults).build(TaskId(EXCHANGE, 0))
+    return Topology(log, Catalog(), 1, policy=policy, faults=killer or no_faults).build(TaskId(EXCHANGE, 0))
 
 
 async def written(log: EventLog, topic: str = topics.BY_VEHICLE) -> Counter[str]:

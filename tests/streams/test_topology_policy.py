@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hengliu.events.catalog import Catalog
-from hengliu.ports.clock import ManualClock
 from hengliu.ports.log import TaskId
 from streams.kernel.task import CommitPolicy
 from streams.topology import EXCHANGE, Topology
@@ -16,8 +15,8 @@ def test_tasks_on_the_way_to_a_warning_for_which_a_person_waits_commit_sooner() 
     def intervals(topology: Topology) -> dict[str, int]:
         return {g: topology.build(TaskId(g, 0))._policy.interval_ms for g in topology.group_names}
 
-    clock, catalog = ManualClock(0), Catalog()
+    catalog = Catalog()
     log = cast("Any", SimpleNamespace(open_reader=None))  # nothing is opened here
-    found = intervals(Topology(log, clock, catalog, 1, policy=policy, waited=waited))
+    found = intervals(Topology(log, catalog, 1, policy=policy, waited=waited))
     assert {g for g, interval in found.items() if interval == 50} == {EXCHANGE, "vehicle", "device"}
-    assert set(intervals(Topology(log, clock, catalog, 1, policy=policy)).values()) == {100}
+    assert set(intervals(Topology(log, catalog, 1, policy=policy)).values()) == {100}
