@@ -305,6 +305,11 @@ TEXTS: Mapping[str, Text] = {
     "fault.field-form": Text("格式不对", "malformed"),
     "fault.field-digits": Text("位数过多", "has too many digits"),
     "fault.unit-mismatch": Text("单位与介质不符", "the unit does not fit the quantity"),
+    "fault.rule-unknown": Text("没有这条规则", "no such rule"),
+    "fault.rule-not-retirable": Text("这条规则不可停用", "this rule cannot be retired"),
+    "fault.rule-version": Text("此版本号即缺省值，不得另有内容", "this version number stands for the defaults"),
+    "fault.rule-parameter-unknown": Text("规则没有这个参数", "the rule has no such parameter"),
+    "fault.rule-parameter-value": Text("参数不能取此值", "not a value of this parameter"),
     "quarantine.token": Text("管理员令牌", "Administrator's token"),
     "quarantine.token.means": Text(
         "填入后可重新提交；令牌只用于请求，不保存。",

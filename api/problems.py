@@ -178,12 +178,16 @@ REGISTRATION_PROBLEMS: Mapping[str, Words] = {
     "registration-rule-unknown": problem(
         "没有这条规则",
         "No such rule",
-        "没有规则“{rule}”，可用：{known}。",
-        "There is no rule “{rule}”; there are: {known}.",
+        f"{FAULT_TEXTS['rule-unknown'].zh}。",
+        f"{FAULT_TEXTS['rule-unknown'].en}.",
         409,
     ),
     "registration-rule-not-retirable": problem(
-        "规则不可停用", "Rule cannot be retired", "规则“{rule}”不可停用。", "The rule “{rule}” cannot be retired.", 409
+        "规则不可停用",
+        "Rule cannot be retired",
+        f"{FAULT_TEXTS['rule-not-retirable'].zh}。",
+        f"{FAULT_TEXTS['rule-not-retirable'].en}.",
+        409,
     ),
     "registration-rule-parameter-unknown": problem(
         "没有这个参数",

@@ -6,7 +6,7 @@ from typing import Final
 
 from aggregates.registration import InvariantViolated, Kind
 from hengliu.events.families.registry import RulePublished
-from hengliu.reference.rules import RuleChange, RuleDeclaration
+from hengliu.reference.rules import RuleChange, RuleDeclaration, faults_of_version
 
 __all__ = ["RULE", "check_rule", "next_version"]
 
@@ -37,15 +37,8 @@ def check_rule(rules: Mapping[str, RuleDeclaration], data: RulePublished) -> Non
         InvariantViolated: ``rule-unknown``, ``rule-parameter-unknown``, ``rule-parameter-value``, ``rule-not-retirable``, or
             ``rule-version``: the version whose number stands for the defaults says something else.
     """
-    declared = _declared(rules, data.rule)
-    for fault in declared.faults(data.parameters):
+    for fault in faults_of_version(rules, data.model_dump()):
         raise InvariantViolated(fault.code, **fault.parameters)
-    if data.status == "retired" and not declared.retirable:
-        raise InvariantViolated("rule-not-retirable", rule=data.rule)
-    as_declared = {**declared.defaults, **data.parameters} == declared.defaults and data.status == "active"
-    if data.version <= declared.version and not as_declared:
-        expected = str(declared.version + 1)
-        raise InvariantViolated("rule-version", rule=data.rule, expected=expected, version=str(data.version))
 
 
 def next_version(

@@ -16,6 +16,7 @@ from rich.console import Console
 
 import api.app
 import projections.queries
+from aggregates.kinds.rule import RULE
 from aggregates.outbox import Outbox
 from aggregates.registry import Registry, event_store_environment
 from api.deps import ApiLimits, Deps, Progress
@@ -41,6 +42,7 @@ from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock, SystemClock
 from hengliu.ports.log import EventLog, TopicPartition
 from hengliu.ports.warehouse import Warehouse
+from hengliu.reference.rules import faults_of_version
 from hengliu.registrations import RegistryCommands
 from hengliu.rights import PLATFORM, TokenStore
 from hengliu.settings import Role, Settings
@@ -131,6 +133,7 @@ class Platform:
             self.intake = Intake(
                 self.log, self.catalog, settings.partitions, self.clock,
                 IntakePolicy(max_event_bytes=settings.max_event_bytes), directory,
+                checks={RULE.event_type: partial(faults_of_version, RULES_BY_NAME)},
             )  # fmt: skip
             await self.intake.start()
             self._closers.append(("intake", self.intake.stop))

@@ -10,7 +10,7 @@ errors for the whole body.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -37,6 +37,7 @@ __all__ = [
     "field_fault",
     "parse",
     "parse_envelope",
+    "pointer_of",
     "split_batch",
 ]
 
@@ -406,6 +407,11 @@ def _escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
+def pointer_of(member: Iterable[str | int]) -> str:
+    """JSON pointer (RFC 6901) of a member of ``data``."""
+    return "/data" + "".join("/" + _escape(str(step))[:64] for step in member)
+
+
 _RANGE = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<", "less_than_equal": "≤"}
 
 
@@ -413,7 +419,7 @@ def field_fault(error: Mapping[str, Any]) -> FieldFault:
     """One of pydantic's errors in our codes; never its sentence, and never the input it saw."""
     kind: str = error["type"]
     context: Mapping[str, Any] = error.get("ctx", {})
-    pointer = "/data" + "".join("/" + _escape(str(step))[:64] for step in error["loc"])
+    pointer = pointer_of(error["loc"])
     if kind == "missing":
         return FieldFault(pointer, "field-missing")
     if kind == "extra_forbidden":

@@ -18,10 +18,11 @@ import contextlib
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -33,7 +34,7 @@ from hengliu.events.refused import KEPT_BYTES, Payload, Refused, refused_record
 from hengliu.intake.dedup import DedupPolicy, Seen, Verdict
 from hengliu.intake.directory import Directory, Scope, Unscoped
 from hengliu.intake.guards import ALL_GUARDS, STEPS, Guards
-from hengliu.intake.parse import Accepted, ParsePolicy, Refusal, parse
+from hengliu.intake.parse import Accepted, FieldFault, ParsePolicy, Refusal, parse, pointer_of
 from hengliu.intake.received import ReceiveClock
 from hengliu.ledger.chain import Chains
 from hengliu.ports.clock import Clock
@@ -54,10 +55,12 @@ from hengliu.ports.log import (
     partition_for,
     record_size,
 )
-from hengliu.rights import Principal, Role
+from hengliu.reference.rules import Fault
+from hengliu.rights import PLATFORM, Principal, Role
 
 __all__ = [
     "ALL_GUARDS",
+    "Checks",
     "Counts",
     "Guards",
     "Intake",
@@ -78,6 +81,8 @@ _STATE = b"i\0"
 _NO_SCOPE = Scope()
 CLOCK_AHEAD_MS = 1_000
 """Receive times this far ahead of the wall clock are told; less is what time services correct every day."""
+Checks = Mapping[str, Callable[[Mapping[str, Any]], Iterable[Fault]]]
+"""Type of a family that the platform writes to what is wrong with a payload that its model takes."""
 _SLICE = 100
 """Elements parsed before other coroutines get a turn: about 2 ms."""
 
@@ -598,6 +603,8 @@ class Intake:
         guards: protections, all on outside tests.
         faults: fault hook of kill tests.
         owned: partitions of this process; None for all.
+        checks: what only the rest of the platform knows of a payload. Not asked of what the registry publishes: it has checked
+            that when it took it, and the outbox would stop at what a later release no longer declares.
     """
 
     def __init__(
@@ -611,6 +618,7 @@ class Intake:
         guards: Guards = ALL_GUARDS,
         faults: Faults = no_faults,
         owned: Sequence[int] | None = None,
+        checks: Checks | None = None,
     ) -> None:
         self.log = log
         self.catalog = catalog
@@ -623,6 +631,7 @@ class Intake:
         self.counts = Counts()
         self.canonical = catalog.canonical_topics()
         self._parsing = policy.parsing()
+        self._checks = checks or {}
         self._quotas: dict[str, _Quota] = {}
         self._tasks = {p: _Task(self, p) for p in (range(partitions) if owned is None else owned)}
         self._running: list[asyncio.Task[None]] = []
@@ -768,11 +777,24 @@ class Intake:
     def _examine(self, principal: Principal, element: bytes, now: int) -> Accepted | _Refused:
         found = parse(element, self.catalog, self._parsing, now)
         if isinstance(found, Accepted):
-            refusal = _not_covered(principal, found)
+            refusal = _not_covered(principal, found) or self._not_fitting(principal, found)
             if refusal is None:
                 return found
             found = refusal
         return _Refused(found, Payload.of(element, self.policy.keep_payload_bytes))
+
+    def _not_fitting(self, principal: Principal, event: Accepted) -> Refusal | None:
+        """Why a valid payload cannot be what it says, or None."""
+        check = self._checks.get(event.family.type)
+        if check is None or principal.name == PLATFORM.name or not isinstance(event.data, Mapping):
+            return None
+        faults = tuple(FieldFault(pointer_of(f.member), f.code, f.parameters) for f in check(event.data))
+        if not faults:
+            return None
+        return Refusal(
+            "data-invalid", faults[0].pointer, {"count": str(len(faults))}, faults[: self._parsing.max_faults],
+            event.id, event.source, event.family.type,
+        )  # fmt: skip
 
     @property
     def queue(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hengliu.events.family import Text
+from hengliu.reference.rules import FAULT_TEXTS
 
 __all__ = ["FIELD_FAULTS", "PROBLEMS", "TYPE_PREFIX", "Problem", "fill", "problem", "render", "sentence"]
 
@@ -234,8 +235,10 @@ FIELD_FAULTS: Mapping[str, Text] = {
     "interval-incomplete": Text("区间读数须有开始和结束", "an interval reading has start and end"),
     "interval-order": Text("区间的结束须晚于开始", "an interval ends after it starts"),
     "register-with-interval": Text("表底读数没有开始和结束", "a register reading has neither start nor end"),
+    **FAULT_TEXTS,
 }
-"""Faults of one field inside ``data-invalid``. Families add theirs here with ``PydanticCustomError(code, …)``."""
+"""Faults of one field inside ``data-invalid``. Families add theirs here with ``PydanticCustomError(code, …)``; those of a
+rule's version are ``reference.rules``'."""
 
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 

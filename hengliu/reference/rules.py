@@ -9,11 +9,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from hengliu.events.family import Text
 
-__all__ = ["FAULT_TEXTS", "Fault", "Parameter", "ParameterKind", "RuleChange", "RuleDeclaration", "RuleStatus", "Value"]
+__all__ = [
+    "FAULT_TEXTS",
+    "Fault",
+    "Parameter",
+    "ParameterKind",
+    "RuleChange",
+    "RuleDeclaration",
+    "RuleStatus",
+    "Value",
+    "faults_of_version",
+]
 
 Value = int | str | Decimal
 ParameterKind = Literal["integer", "decimal", "text"]
@@ -24,6 +34,12 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _TEXT_LENGTH: Final = 256
 
 FAULT_TEXTS: Final[Mapping[str, Text]] = {
+    "rule-unknown": Text("没有规则“{rule}”，可用：{known}", "There is no rule “{rule}”; there are: {known}"),
+    "rule-not-retirable": Text("规则“{rule}”不可停用", "The rule “{rule}” cannot be retired"),
+    "rule-version": Text(
+        "规则“{rule}”的版本 {version} 即缺省值，改动须从 {expected} 起编号",
+        "Version {version} of the rule “{rule}” is what the code declares; a change is numbered from {expected} on",
+    ),
     "rule-parameter-unknown": Text(
         "规则“{rule}”没有参数“{name}”，可用：{known}", "The rule “{rule}” has no parameter “{name}”; it has: {known}"
     ),
@@ -37,10 +53,12 @@ FAULT_TEXTS: Final[Mapping[str, Text]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a published version does not fit. ``code`` stands in ``FAULT_TEXTS``; ``parameters`` fill it."""
+    """Why a published version does not fit. ``code`` stands in ``FAULT_TEXTS``; ``parameters`` fill it; ``member`` is what is
+    at fault, from the payload's top down."""
 
     code: str
     parameters: Mapping[str, str]
+    member: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +154,8 @@ class RuleDeclaration:
             parameter = declared.get(name)
             if parameter is None:
                 known = ", ".join(declared)
-                yield Fault("rule-parameter-unknown", {"rule": self.rule, "name": name[:64], "known": known})
+                unknown = {"rule": self.rule, "name": name[:64], "known": known}
+                yield Fault("rule-parameter-unknown", unknown, ("parameters", name))
             elif parameter.read(text) is None:
                 expected = parameter.expected
                 yield Fault(
@@ -145,7 +164,29 @@ class RuleDeclaration:
                         "rule": self.rule, "name": name, "value": text[:64], "expected_zh": expected.zh,
                         "expected_en": expected.en,
                     },
+                    ("parameters", name),
                 )  # fmt: skip
+
+
+def faults_of_version(rules: Mapping[str, RuleDeclaration], data: Mapping[str, Any]) -> Iterator[Fault]:
+    """What does not fit in a valid payload of ``rule.published``: a rule, a parameter or a value that is not declared, the
+    retirement of one that cannot be retired, other parameters under the number that stands for the defaults.
+
+    Whether versions follow each other is not seen here: that takes the versions before it (``aggregates``).
+    """
+    declared = rules.get(data["rule"])
+    if declared is None:
+        yield Fault("rule-unknown", {"rule": data["rule"], "known": ", ".join(rules)}, ("rule",))
+        return
+    faults = list(declared.faults(data["parameters"]))
+    yield from faults
+    active = data.get("status", "active") == "active"
+    if not active and not declared.retirable:
+        yield Fault("rule-not-retirable", {"rule": declared.rule}, ("status",))
+    as_declared = {**declared.defaults, **data["parameters"]} == declared.defaults and active
+    if not faults and data["version"] <= declared.version and not as_declared:
+        numbers = {"expected": str(declared.version + 1), "version": str(data["version"])}
+        yield Fault("rule-version", {"rule": declared.rule, **numbers}, ("version",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from api.progress import ProjectorProgress, StageOf
 from api.server import ApiServer, ServerLimits
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
-from hengliu.intake.service import Intake, IntakePolicy
+from hengliu.intake.service import Checks, Intake, IntakePolicy
 from hengliu.metrics import Meters
 from hengliu.ports.clock import Clock, SystemClock
+from hengliu.reference.rules import faults_of_version
 from hengliu.registrations import RegistryCommands
 from hengliu.rights import ALL, PLATFORM, Role, TokenStore
 from infra.chdb_warehouse import ChdbWarehouse
@@ -36,6 +38,7 @@ from projections.projector import Policy, Projector
 from streams.rules.catalog import RULES, RULES_BY_NAME
 
 PARTITIONS = 2
+CHECKS: Checks = {"rule.published": partial(faults_of_version, RULES_BY_NAME)}
 
 DEVICES = ("wb-m01-1", "cam-m01-1", "em-m01-1", "belt-m01-1", "gps-0001", "yard-m01", "market-wh")
 KINDS = ("weighbridge", "camera", "meter", "belt-scale", "gps", "yard", "market")
@@ -89,6 +92,7 @@ async def running(
         "reader": tokens.issue("reader", [Role.READER], enterprises=["m02"]),
         "everything": tokens.issue("everything", [Role.READER], enterprises=ALL, divisions=ALL),
         "registrar": tokens.issue("registrar", [Role.REGISTRAR]),
+        "rules": tokens.issue("rules", [Role.REGISTRAR], sources=["urn:dev:org:32473-*"]),
         "admin": tokens.issue("admin", [Role.ADMIN]),
     }
     async with contextlib.AsyncExitStack() as stack:
@@ -101,7 +105,7 @@ async def running(
         directory = Directory(log, PARTITIONS)
         await directory.start()
         stack.push_async_callback(directory.stop)
-        intake = Intake(log, catalog, PARTITIONS, clock, intake_policy or IntakePolicy(), directory)
+        intake = Intake(log, catalog, PARTITIONS, clock, intake_policy or IntakePolicy(), directory, checks=CHECKS)
         await intake.start()
         stack.push_async_callback(intake.stop)
         registry = Registry(event_store_environment("sqlite", str(path)), clock, RULES_BY_NAME)

@@ -1,5 +1,6 @@
 """Rules over HTTP: declared, changed, retired, activated; refusals in both languages; who may."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from aggregates.outbox import SOURCE
 from hengliu.events.envelope import encode_event
 from hengliu.rights import PLATFORM
 from tests.api.conftest import Running
+from tests.api.test_events import event, post
 from tests.api.test_reads import get_after
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -118,3 +120,54 @@ async def test_a_registry_event_that_somebody_else_numbered_ends_nothing(api: Ru
     changed = await command(api, "idle-zero", "change", {"parameters": {"tolerance_kg": "60"}})
     assert changed.status_code == 201, changed.text
     assert not any(task.done() for task in api.tasks)
+
+
+async def test_a_version_posted_as_an_event_is_held_to_what_its_rule_declares(api: Running) -> None:
+    async def posted(language: str = "en", who: str = "rules", **data: Any) -> Any:
+        sent = event(type="rule.published", source="urn:dev:org:32473-rules", data=data)
+        answer = await post(api, sent, who=who, **{"Accept-Language": language})
+        return answer.json()["results"][0]
+
+    bad: dict[tuple[str, str], dict[str, Any]] = {
+        ("/data/rule", "rule-unknown"): {"rule": "nothing", "version": 2, "parameters": {}},
+        ("/data/parameters/rigid-9", "rule-parameter-unknown"): {
+            "rule": "overload", "version": 9, "parameters": {"rigid-2": "18000", "rigid-9": "1"},
+        },
+        ("/data/parameters/rigid-2", "rule-parameter-value"): {
+            "rule": "overload", "version": 9, "parameters": {"rigid-2": "18 t"},
+        },
+        ("/data/parameters/clear_percent", "rule-parameter-value"): {
+            "rule": "anomaly", "version": 9, "parameters": {"clear_percent": "101"},
+        },
+        ("/data/status", "rule-not-retirable"): {"rule": "tickets", "version": 9, "parameters": {}, "status": "retired"},
+        ("/data/version", "rule-version"): {"rule": "price", "version": 1, "parameters": {"min_peers": "5"}},
+    }  # fmt: skip
+    for (pointer, code), data in bad.items():
+        told = []
+        for language in ("zh", "en"):
+            result = await posted(language, **data)
+            assert result["status"] == "refused", result
+            problem = result["problem"]
+            assert (problem["code"], problem["pointer"]) == ("data-invalid", pointer)
+            assert [(e["pointer"], e["code"]) for e in problem["errors"]] == [(pointer, code)]
+            assert "{" not in problem["detail"]
+            told.append(problem["errors"][0]["detail"])
+        assert re.search("[\u4e00-\u9fff]", told[0])
+        assert not re.search("[\u4e00-\u9fff]", told[1])
+    both = await posted(rule="overload", version=9, parameters={"rigid-2": "heavy", "axle~/x": "1"})
+    pointers = [e["pointer"] for e in both["problem"]["errors"]]
+    assert pointers == ["/data/parameters/rigid-2", "/data/parameters/axle~0~1x"]
+    assert api.intake.counts.refused["data-invalid"] == 2 * len(bad) + 1
+    good = await posted(rule="weight-curve", version=2, parameters={})
+    assert good["status"] == "accepted", good
+    assert (await posted(who="device", rule="overload", version=9, parameters={"x": "1"}))["problem"][
+        "code"
+    ] == "registrar-only"
+
+
+async def test_what_the_registry_took_is_published_whatever_is_declared_now(api: Running) -> None:
+    """The outbox stops at a refusal: a version that an earlier release checked must not be one."""
+    value = encode_event(
+        "rule.published", SOURCE, "of-earlier", 1_795_000_000_000, {"rule": "gone", "version": 2, "parameters": {"x": "1"}}
+    )
+    assert [str(one.status) for one in await api.intake.submit(PLATFORM, [value])] == ["accepted"]

@@ -100,6 +100,19 @@ async def test_what_does_not_fit_its_schema_is_refused_with_the_member(client: h
     assert answer.json()["results"][0]["problem"]["pointer"] == "/data/carbon_percent"
 
 
+async def test_the_process_holds_a_rule_s_version_to_its_declaration(client: httpx.AsyncClient) -> None:
+    event = {
+        "specversion": "1.0", "source": "urn:dev:org:32473-rules", "type": "rule.published", "time": "2026-03-01T02:00:00Z",
+    }  # fmt: skip
+    bodies = [
+        {**event, "id": f"rule-{text}", "data": {"rule": "overload", "version": 2, "parameters": {"rigid-2": text}}}
+        for text in ("18 t", "17500")
+    ]
+    bad, good = [(await client.post("/v1/events", json=body)).json()["results"][0] for body in bodies]
+    assert (bad["status"], good["status"]) == ("refused", "accepted")
+    assert bad["problem"]["errors"][0]["code"] == "rule-parameter-value"
+
+
 async def test_documents_name_it(client: httpx.AsyncClient) -> None:
     assert "SlagSampled" in (await client.get("/openapi.json")).json()["components"]["schemas"]
     assert "SlagSampled" in (await client.get("/asyncapi.json")).json()["channels"]["telemetry"]["messages"]
