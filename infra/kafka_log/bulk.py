@@ -50,6 +50,8 @@ class BulkReader:
         self._thread = ThreadPoolExecutor(1, "kafka-reader")
         self._first: asyncio.Future[Any] | None = None
         self._closed = False
+        self._anew = False
+        """What the client has fetched is not what comes next: a seek or an error came in between."""
         self._consumer = confluent_kafka.Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -76,24 +78,43 @@ class BulkReader:
         """Read on behind what was told. Position 0 is the beginning, wherever that is now."""
         begin = confluent_kafka.OFFSET_BEGINNING
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset or begin) for tp, offset in self._told.items()])
+        self._anew = False
 
     async def poll(self, max_records: int, timeout_ms: int) -> Sequence[Slice]:
-        """Slices that hold at least one record, or none after ``timeout_ms``."""
+        """Slices that hold at least one record, or none after ``timeout_ms``.
+
+        After a seek, also one made while a poll waits, and after an error, the next poll reads every partition from behind
+        what it has told of it: what had been fetched is neither lost nor told twice. So where the cause of an error has
+        gone the reader goes on, and where it has not it raises again.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
         while True:
+            found: Any = None
+            if self._first is not None:
+                first = self._first
+                done, _ = await asyncio.wait([first], timeout=max(0.0, deadline - loop.time()))
+                if not done and not self._closed:
+                    return []
             if self._closed:
                 raise LogUnavailable("the reader is closed")
-            first: list[Any] = []
-            if self._first is not None:
-                wait = max(0.0, deadline - loop.time())
-                done, _ = await asyncio.wait([self._first], timeout=wait)
-                if not done:
-                    return []
-                found = self._first.result()
-                self._first = None
-                first = [found] if found is not None else []
-            slices = self._slices(first + self._consumer.consume(max_records - len(first), 0))
+            try:
+                if self._first is not None:
+                    first, self._first = self._first, None
+                    found = first.result()
+                if self._anew:
+                    # Only now, that no thread takes from the client's queue: what is there is from before, and goes.
+                    found = None
+                    self._assign()
+                slices = self._slices(
+                    ([found] if found is not None else []) + self._consumer.consume(max_records - (found is not None), 0)
+                )
+            except confluent_kafka.KafkaException as error:
+                self._anew = True
+                raise LogUnavailable(f"poll: {error}") from error
+            except Exception:
+                self._anew = True
+                raise
             if slices or loop.time() >= deadline:
                 return slices
             # Nothing is here: a thread waits for the first record. A cancelled poll leaves it waiting, and the next one takes
@@ -160,10 +181,9 @@ class BulkReader:
         if tp not in self._tps:
             raise UnknownPartition(f"{tp.topic}/{tp.partition} is none of this reader's")
         self._positions[tp] = self._told[tp] = position
-        # What is in the client's queue for this partition is from before the seek: assigning anew empties it. The others
-        # go on behind what they have told.
-        self._first = None
-        self._assign()
+        # What is in the client's queue for this partition is from before the seek: assigning anew empties it. The next poll
+        # does so, since a thread may be taking from that queue now.
+        self._anew = True
 
     def position(self, tp: TopicPartition) -> int:
         return self._positions[tp]

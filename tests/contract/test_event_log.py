@@ -323,6 +323,27 @@ class TestPositions:
                 assert values(await read_until(reader, len(wanted), 0.0 if not wanted else 20.0)) == wanted
             await reader.close()
 
+    @pytest.mark.parametrize("bulk", [False, True])
+    async def test_a_seek_while_a_poll_waits_is_where_reading_goes_on(self, bed: Bed, bulk: bool) -> None:
+        async with bed.open() as log:
+            tp = await make_topic(log, bed)
+            await log.append(tp.topic, 0, [record(str(i)) for i in range(5)])
+            reader = await log.open_reader({tp: 0}, bulk=bulk)
+            await read_until(reader, 5)
+            for start in (0, 3, 1):
+                waiting = asyncio.create_task(reader.poll(100, 20_000))
+                await asyncio.sleep(0.03)
+                reader.seek(tp, start)
+                await asyncio.sleep(0.15)
+                await log.append(tp.topic, 0, [record("later")])  # it wakes who waits without looking
+                slices = [*await waiting]
+                slices += await read_until(reader, 1, 0.5)
+                assert slices[0].position == start
+                assert values(slices)[: 5 - start] == [str(i).encode() for i in range(start, 5)]
+                assert [s.position for s in slices[1:]] == [s.next_position for s in slices[:-1]]
+                await read_until(reader, 1, 0.0)
+            await reader.close()
+
     async def test_read_range_with_holes(self, bed: Bed) -> None:
         async with bed.open() as log:
             tp = await make_topic(log, bed)

@@ -1,9 +1,11 @@
 """What only the Kafka log can show: open and aborted transactions, its topics' settings, its state topic."""
 
 import asyncio
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -13,6 +15,7 @@ from hengliu.ports.log import (
     Headers,
     LogError,
     LogUnavailable,
+    Slice,
     TaskState,
     TopicKind,
     TopicMismatch,
@@ -21,6 +24,7 @@ from hengliu.ports.log import (
 )
 from infra.kafka_log import KafkaLog
 from infra.kafka_log.admin import Admin
+from infra.kafka_log.bulk import BulkReader
 from infra.kafka_log.codec import StateReader, decode_headers, encode_entry, encode_headers, encode_positions
 from infra.log_guards import ALL_GUARDS
 from infra.services.kafka import KafkaService
@@ -154,6 +158,55 @@ async def test_a_position_that_the_log_does_not_have_is_an_error(kafka_bed: Kafk
         reader = await log.open_reader({tp: 1000})
         with pytest.raises(LogError, match="outside"):
             await reader.poll(10, 10_000)
+        await reader.close()
+
+
+async def test_a_poll_that_raised_has_lost_nothing_of_what_it_fetched(kafka_bed: KafkaBed) -> None:
+    async with kafka_bed.open() as log:
+        tp = await make_topic(log, kafka_bed)
+        await log.append(tp.topic, 0, [record(str(i)) for i in range(500)])
+        reader = await log.open_reader({tp: 0}, bulk=True)
+        assert isinstance(reader, BulkReader)
+        cut, fails = reader._slices, [False, True, False, True]
+
+        def failing(messages: list[Any]) -> list[Slice]:
+            if messages and fails and fails.pop(0):
+                raise LogUnavailable("made by this test")
+            return cut(messages)
+
+        reader._slices = failing  # type: ignore[method-assign]
+        slices: list[Slice] = []
+        while sum(map(len, slices)) < 500:
+            with contextlib.suppress(LogUnavailable):
+                slices += await reader.poll(100, 10_000)
+        assert fails == []
+        assert values(slices) == [str(i).encode() for i in range(500)]
+        assert [s.position for s in slices] == [0, *(s.next_position for s in slices[:-1])]
+        await reader.close()
+
+
+async def test_a_poll_raises_again_while_its_cause_stays_and_then_goes_on(kafka_bed: KafkaBed) -> None:
+    async with kafka_bed.open() as log:
+        tp = await make_topic(log, kafka_bed)
+        beyond = TopicPartition(tp.topic, 1)
+        await log.append(tp.topic, 0, [record(str(i)) for i in range(500)])
+        reader = await log.open_reader({tp: 0, beyond: 1000}, bulk=True)
+        slices: list[Slice] = []
+
+        async def read_on() -> None:
+            async with asyncio.timeout(10):
+                while True:
+                    slices.extend(await reader.poll(1_000, 1_000))
+
+        await asyncio.sleep(0.5)  # until both partitions lie in the client's queue
+        with pytest.raises(LogError, match="outside"):
+            await read_on()
+        with pytest.raises(LogError, match="outside"):
+            await read_on()
+        reader.seek(beyond, 0)
+        slices += await read_until(reader, 500 - sum(map(len, slices)))
+        assert values(slices) == [str(i).encode() for i in range(500)]
+        assert slices[0].position == 0
         await reader.close()
 
 
