@@ -171,6 +171,26 @@ async def test_a_value_that_does_not_decode_is_put_aside_and_nothing_else_is_los
     assert aside[0]["error"]
 
 
+HALVES: Mapping[str, tuple[bytes, bytes]] = {
+    "cut between members": (b'{"key":"a","at":%d' % BASE, b'"value":90}'),
+    "cut in a text": (b'{"key":"a","at":%d,"x":"}' % BASE, b'{","value":90}'),
+    "cut in a list": (b'{"key":"a","at":%d,"x":[{}' % BASE, b'{}],"value":90}'),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+async def test_values_that_only_decode_together_are_each_refused(bench: Bench, name: str) -> None:
+    """Two halves, and beside them a value that is two: joined by commas they would be as many as there are records."""
+    whole = reading("a", 1, 30).value
+    async with bench.running():
+        await bench.send(
+            0, reading("a", 0, 1), *(Record(b"", half, HEADERS) for half in HALVES[name]),
+            Record(b"", whole + b"," + whole, HEADERS), reading("a", 2, 2), reading("a", 61 * SECOND, 1),
+        )  # fmt: skip
+        assert await bench.results(0, 1) == [row("a", 0, [1, 2])]
+    assert [one["origin"] for one in await bench.read("side", 0)] == ["in/0/1", "in/0/2", "in/0/3"]
+
+
 async def test_what_comes_after_the_window_is_let_go_is_put_aside_with_its_cause(bench: Bench) -> None:
     async with bench.running():
         await bench.send(0, reading("a", 0, 1), reading("a", 3_600 * SECOND, 1), reading("a", 5, 9))
