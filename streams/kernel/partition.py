@@ -141,51 +141,54 @@ class PartitionTask(StreamTask):
             if piece.position != self._position:
                 raise ValueError(f"{piece.topic}/{piece.partition}: read from {piece.position}, expected {self._position}")
             late: list[Late] = []
-            records = self._decode(piece, outputs)
+            records, where = self._decode(piece, outputs)
             rows = self._job.rows(records)
             ids = self._job.ids(records)
             if ids is not None:
-                rows = self._seen.keep_new(rows, ids, self._job.window.pane_ms)
+                kept = self._seen.keep_new(rows, ids, self._job.window.pane_ms)
+                rows, where = [rows[number] for number in kept], [where[number] for number in kept]
             self._emit(self._table.fold(rows, late), outputs)
-            if late:
-                self._refuse_late(late, piece, outputs)
+            for one in late:
+                detail = {"key": one.key, "time": one.time, "value": one.value, "clock": self._table.clock}
+                self._refuse(piece, where[one.row], {"late": detail}, outputs)
             self._position = piece.next_position
             count += len(piece)
         if pieces or not self._heard:
             self._heard, self._heard_clock = self._wall.now_ms(), self._table.clock
         return count
 
-    def _decode(self, piece: Slice, outputs: Outputs) -> list[Any]:
-        """Each value for itself: joined as one list, two halves and a value that is two would pass for three of them."""
+    def _decode(self, piece: Slice, outputs: Outputs) -> tuple[list[Any], Sequence[int]]:
+        """The records that decode, and which of the slice they are.
+
+        Each value for itself: joined as one list, two halves and a value that is two would pass for three of them.
+        """
         try:
-            return list(map(self._decoder.decode, piece.values))
+            return list(map(self._decoder.decode, piece.values)), range(len(piece))
         except NOT_DECODED:
             pass
-        found = []
-        for offset, value in zip(piece.offsets, piece.values, strict=True):
+        found, where = [], []
+        for number, value in enumerate(piece.values):
             try:
                 found.append(self._decoder.decode(value))
+                where.append(number)
             except NOT_DECODED as error:
-                self._refuse(piece, offset, {"error": f"{type(error).__name__}: {error}"[:512]}, value, outputs)
-        return found
+                self._refuse(piece, number, {"error": f"{type(error).__name__}: {error}"[:512]}, outputs)
+        return found, where
 
     def _emit(self, results: Sequence[Result] | Sequence[Session], outputs: Outputs) -> None:
         make, target, partition = self._job.result, self._target, self._source.partition
         for result in results:
             outputs.add(target, partition, make(result))
 
-    def _refuse_late(self, late: Sequence[Late], piece: Slice, outputs: Outputs) -> None:
-        for key, time, value in late:
-            detail = {"key": key, "time": time, "value": value, "clock": self._table.clock}
-            self._refuse(piece, piece.next_position - 1, {"late": detail}, b"", outputs)
-
-    def _refuse(self, piece: Slice, offset: int, cause: Mapping[str, Any], value: bytes, outputs: Outputs) -> None:
+    def _refuse(self, piece: Slice, number: int, cause: Mapping[str, Any], outputs: Outputs) -> None:
+        """Put one record of a slice aside, with its position, its cause and what it holds."""
         self.progress.dead_letters += 1
-        origin = f"{piece.topic}/{piece.partition}/{offset}"
+        origin = f"{piece.topic}/{piece.partition}/{piece.offsets[number]}"
         if self._side is None:
             logger.warning("%s: %s not counted: %s", self.task, origin, cause)
             return
-        body = {"origin": origin, "job": self._job.name, **cause, "value": value[:65_536].decode(errors="replace")}
+        value = piece.values[number][:65_536].decode(errors="replace")
+        body = {"origin": origin, "job": self._job.name, **cause, "value": value}
         headers = Headers(received=self._wall.now_ms(), type=SIDE_TYPE, upstream=str(self.task), origin=origin)
         outputs.add(self._side, self._source.partition, Record(origin.encode(), msgspec.json.encode(body), headers))
 

@@ -26,12 +26,11 @@ class SeenIds:
         self._parts: dict[int, int] = {}
         self._dropped: list[bytes] = []
 
-    def keep_new(self, rows: Iterable[tuple[str, int, int]], ids: Iterable[int], pane_ms: int) -> list[tuple[str, int, int]]:
-        """Those of the rows (key, time, value) whose id has not been seen in their pane, in order."""
-        kept: list[tuple[str, int, int]] = []
+    def keep_new(self, rows: Iterable[tuple[str, int, int]], ids: Iterable[int], pane_ms: int) -> list[int]:
+        """The numbers of those rows (key, time, value) whose id has not been seen in their pane, in order."""
+        kept: list[int] = []
         start, pane, fresh = -1, set[int](), array("q")
-        for row, id_ in zip(rows, ids, strict=True):
-            time = row[1]
+        for number, ((_, time, _), id_) in enumerate(zip(rows, ids, strict=True)):
             if time - time % pane_ms != start:
                 start = time - time % pane_ms
                 pane = self._panes.setdefault(start, set())
@@ -41,7 +40,7 @@ class SeenIds:
             else:
                 pane.add(id_)
                 fresh.append(id_)
-                kept.append(row)
+                kept.append(number)
         return kept
 
     def forget(self, before: int) -> None:

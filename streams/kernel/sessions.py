@@ -107,7 +107,7 @@ class SessionTable:
         results: list[Session] = []
         spec = self.spec
         after = spec.gap_ms + spec.lateness_ms
-        for key, time, value in rows:
+        for number, (key, time, value) in enumerate(rows):
             ahead = time - self.clock
             if ahead > 0 and (ahead <= spec.max_jump_ms or (not self.clock and time <= self.ceiling) or self._believe()):
                 self._ahead = 0
@@ -116,7 +116,7 @@ class SessionTable:
                 self._ahead = 0  # not in a row
             near = [s for s in self._sessions.get(key, ()) if s.start - spec.gap_ms <= time <= s.last + spec.gap_ms]
             if not near and time + after + spec.keep_ms <= self.clock:
-                late.append(Late(key, time, value))
+                late.append(Late(key, time, value, number))
                 self.late += 1
                 continue
             merged = _Row(time, time, value, 1, value, value, [])

@@ -76,11 +76,12 @@ class Result(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A record whose window is no longer kept."""
+    """A record whose window is no longer kept. ``row``: its number among the rows that were folded with it."""
 
     key: str
     time: int
     value: int
+    row: int
 
 
 class _Meta(msgspec.Struct, array_like=True):
@@ -184,7 +185,7 @@ class WindowTable:
         current, is_late = -1, False
         pane: dict[str, Row] | None = None
         dirty: list[tuple[str, Row]] = []
-        for key, time, value in rows:
+        for number, (key, time, value) in enumerate(rows):
             if time > clock and (time - clock <= max_jump or (not clock and time <= self.ceiling) or self._believe()):
                 clock = time
                 self._ahead = 0
@@ -200,7 +201,7 @@ class WindowTable:
                 current, next_close = start, self._next_close
                 dirty = self._dirty.setdefault(start, [])
             if pane is None:
-                late.append(Late(key, time, value))
+                late.append(Late(key, time, value, number))
                 self.late += 1
                 continue
             row = pane.get(key)

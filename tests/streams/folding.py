@@ -41,4 +41,5 @@ def cut_up(make: Callable[[], Any], rows: Sequence[Row], cuts: Sequence[tuple[in
             table = make()
             table.restore(entries)
     results += table.fold(rows[at:], late)
-    return results + table.advance(END), late
+    # The number of a row says where it stands in its slice; everything else must not depend on the cuts.
+    return results + table.advance(END), [one._replace(row=0) for one in late]

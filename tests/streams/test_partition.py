@@ -193,10 +193,16 @@ async def test_values_that_only_decode_together_are_each_refused(bench: Bench, n
 
 async def test_what_comes_after_the_window_is_let_go_is_put_aside_with_its_cause(bench: Bench) -> None:
     async with bench.running():
-        await bench.send(0, reading("a", 0, 1), reading("a", 3_600 * SECOND, 1), reading("a", 5, 9))
+        late = reading("a", 5, 9, number=7)
+        await bench.send(
+            0, reading("a", 0, 1, number=1), reading("a", 3_600 * SECOND, 1, number=2), Record(b"", b"{", HEADERS),
+            reading("a", 0, 1, number=1), late, reading("a", 3_601 * SECOND, 1, number=3),
+        )  # fmt: skip
         await bench.results(0, 1)
-    late = [one["late"] for one in await bench.read("side", 0)]
-    assert late == [{"key": "a", "time": BASE + 5, "value": 9, "clock": BASE + 3_600 * SECOND}]
+    bad, aside = await bench.read("side", 0)
+    assert bad["origin"] == "in/0/2"
+    assert aside["late"] == {"key": "a", "time": BASE + 5, "value": 9, "clock": BASE + 3_601 * SECOND}
+    assert (aside["origin"], aside["value"]) == ("in/0/4", late.value.decode())
 
 
 async def test_a_second_copy_is_counted_once_also_after_a_restart(bench: Bench) -> None:

@@ -93,7 +93,7 @@ def test_a_late_record_corrects_and_one_that_is_too_late_is_handed_back() -> Non
         Result("a", BASE + 60_000, 7, 1, 7, 7, 0),
     ]
     assert table.fold([("a", BASE + 3, 4)], late) == []
-    assert late == [Late("a", BASE + 3, 4)]
+    assert late == [Late("a", BASE + 3, 4, 0)]
     assert table.late == 1
 
 
