@@ -47,6 +47,7 @@ from infra.local_log.store import (
     open_connection,
     read_state,
 )
+from infra.local_log.tail import Batch, Tail
 from infra.log_guards import ALL_GUARDS, Guards, StepHook, no_hook
 from infra.log_limits import MAX_RECORD_BYTES
 from infra.opening import Opening
@@ -97,6 +98,7 @@ class LocalLog:
         self._ids: dict[TopicPartition, int] = {}
         self._ends: dict[int, int] = {}
         self._watchers: dict[int, set[LocalReader]] = {}
+        self._tail = Tail()
         self._pending: deque[_Pending] = deque()
         self._pending_bytes = 0
         self._wake = asyncio.Event()
@@ -249,7 +251,7 @@ class LocalLog:
                 if outcome.topics_changed:
                     # The writer thread is idle until the next group, so its dictionaries hold still.
                     self._specs, self._ids = dict(self._store.specs), dict(self._store.ids)
-                self._publish(outcome.ends)  # step 6
+                self._publish(outcome.ends, outcome.tails)  # step 6
                 self._hook("6-published")
                 for pending, result in zip(group, outcome.results, strict=True):
                     _answer(pending.done, result)  # step 7
@@ -264,8 +266,10 @@ class LocalLog:
         self._pending.clear()
         self._room.set()
 
-    def _publish(self, ends: Mapping[int, int]) -> None:
+    def _publish(self, ends: Mapping[int, int], tails: Sequence[Batch] = ()) -> None:
         """Tell readers what became readable."""
+        for batch in tails:
+            self._tail.add(batch)
         self._ends.update(ends)
         for partition_id in ends:
             for reader in self._watchers.get(partition_id, ()):
@@ -461,6 +465,8 @@ class LocalReader:
 
     async def _take(self, max_records: int) -> list[Slice]:
         wanted: list[tuple[TopicPartition, int, int, int]] = []
+        slices: list[Slice] = []
+        records, size = max_records, MAX_SLICE_BYTES
         for tp in list(self._ready):
             partition_id, position = self._id_of[tp], self._positions[tp]
             end = self._log._ends.get(partition_id, 0)
@@ -468,33 +474,45 @@ class LocalReader:
                 # Nothing, or only the hole of the last commit: every commit that writes here leaves a record before it.
                 self._positions[tp] = max(position, end)
                 del self._ready[tp]
-            else:
+                continue
+            # From the first one that memory does not have, the file is asked, so that each has its turn.
+            recent = None if wanted else self._log._tail.read(tp, partition_id, position, records, size)
+            if recent is None:
                 wanted.append((tp, partition_id, position, end))
-        if not wanted:
-            return []
-
-        def work(connection: apsw.Connection) -> list[Slice]:
-            slices: list[Slice] = []
-            records, size = max_records, MAX_SLICE_BYTES
-            for tp, partition_id, position, end in wanted:
-                for found in _read_partition(connection, tp, partition_id, position, OFFSET_MASK, records, size, end):
-                    slices.append(found)
-                    records -= len(found)
-                    size -= sum(map(len, found.values))
+            else:
+                slices.append(recent)
+                records -= len(recent)
+                size -= sum(map(len, recent.values))
                 if records <= 0 or size <= 0:
                     break
-            return slices
 
-        slices: list[Slice] = []
-        for found in await self._log._read(work):
-            tp = found.tp
-            if self._positions[tp] == found.position:  # else somebody sought elsewhere while the thread was reading
-                slices.append(replace(found, position=self._told[tp]))
-                self._positions[tp] = self._told[tp] = found.next_position
-            self._ready.pop(tp, None)
-            if self._positions[tp] < self._log._ends.get(self._id_of[tp], 0):
-                self._ready[tp] = None
-        return slices
+        def work(connection: apsw.Connection) -> list[Slice]:
+            found: list[Slice] = []
+            room, room_bytes = records, size
+            for tp, partition_id, position, end in wanted:
+                for piece in _read_partition(connection, tp, partition_id, position, OFFSET_MASK, room, room_bytes, end):
+                    found.append(piece)
+                    room -= len(piece)
+                    room_bytes -= sum(map(len, piece.values))
+                if room <= 0 or room_bytes <= 0:
+                    break
+            return found
+
+        if wanted and records > 0 and size > 0:
+            slices += await self._log._read(work)
+        # Nothing is taken before nothing is waited for any more: a poll may be cancelled.
+        return [told for piece in slices if (told := self._taken(piece)) is not None]
+
+    def _taken(self, piece: Slice) -> Slice | None:
+        """Move on behind a slice; None when somebody sought elsewhere while a thread was reading it."""
+        tp, told = piece.tp, None
+        if self._positions[tp] == piece.position:
+            told = replace(piece, position=self._told[tp])
+            self._positions[tp] = self._told[tp] = piece.next_position
+        self._ready.pop(tp, None)
+        if self._positions[tp] < self._log._ends.get(self._id_of[tp], 0):
+            self._ready[tp] = None
+        return told
 
     def seek(self, tp: TopicPartition, position: int) -> None:
         if tp not in self._positions:

@@ -5,7 +5,7 @@ Step numbers are those of ``docs/protocols/commit.md``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from hengliu.ports.log import (
 )
 from infra.local_log.codec import MAX_ROW_BYTES, MAX_ROW_RECORDS, Row, encode
 from infra.local_log.errors import LogFormat
+from infra.local_log.tail import Batch
 from infra.log_guards import Guards, StepHook
 from infra.log_limits import check_sizes
 
@@ -162,6 +163,8 @@ class Group:
     results: list[Any]
     ends: dict[int, int]
     """Partition id to new end position."""
+    tails: list[Batch] = field(default_factory=list)
+    """What was written, in order, for readers at the end of the log."""
     topics_changed: bool = False
 
 
@@ -170,6 +173,7 @@ class _Staged:
 
     def __init__(self) -> None:
         self.ends: dict[int, int] = {}
+        self.tails: list[Batch] = []
         self.epochs: dict[int, int] = {}
         self.specs: dict[str, TopicSpec] = {}
         self.ids: dict[TopicPartition, int] = {}
@@ -298,6 +302,7 @@ class Store:
         self.specs.update(staged.specs)
         self.ids.update(staged.ids)
         group.ends.update(staged.ends)
+        group.tails += staged.tails
         group.topics_changed |= bool(staged.specs)
         for i, result in outcome.items():
             group.results[i] = result
@@ -319,7 +324,7 @@ class Store:
                 if output.records:
                     check_sizes(output.records, self._max_record_bytes)
                     by_partition.setdefault(TopicPartition(output.topic, output.partition), []).extend(output.records)
-            return [(tp, _rows(records)) for tp, records in by_partition.items()]
+            return [(tp, records, _rows(records)) for tp, records in by_partition.items()]
         return None
 
     # -- steps 3 and 4: check, then write ----------------------------------------------------------------------------
@@ -339,16 +344,16 @@ class Store:
             return self._open(unit.task, staged)
         return self._create(unit.specs, staged)
 
-    def _commit(self, unit: CommitUnit, rows: list[tuple[TopicPartition, list[Row]]], staged: _Staged) -> Any:
+    def _commit(self, unit: CommitUnit, rows: list[tuple[TopicPartition, Sequence[Record], list[Row]]], staged: _Staged) -> Any:
         # Step 3: the epoch. In memory, since this process alone writes; the row says the same.
         epoch = staged.epochs.get(unit.task_id, self._epochs[unit.task_id])
         if self._guards.fencing and epoch != unit.epoch:
             raise Fenced(f"{unit.task}: session {unit.epoch} was followed by session {epoch}")
-        placed = [(self._id(tp, staged), tp, parts) for tp, parts in rows]
+        placed = [(self._id(tp, staged), tp, records, parts) for tp, records, parts in rows]
         positions = [(unit.task_id, self._id(tp, staged), position) for tp, position in unit.positions.items()]
         self._hook("3-checked")
         # Step 4.
-        ends = {tp: self._insert(partition_id, parts, staged) for partition_id, tp, parts in placed}
+        ends = {tp: self._insert(partition_id, records, parts, staged) for partition_id, tp, records, parts in placed}
         if positions:
             self._c.executemany("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", positions)
         if unit.entries:
@@ -360,9 +365,10 @@ class Store:
                 self._c.executemany("DELETE FROM entry WHERE task = ? AND key = ?", deletes)
         return ends
 
-    def _insert(self, partition_id: int, rows: Sequence[Row], staged: _Staged) -> int:
-        """Write rows at the end of a partition; returns the position after the last record, one before the new end."""
-        position = staged.ends.get(partition_id, self.ends.get(partition_id, 0))
+    def _insert(self, partition_id: int, records: Sequence[Record], rows: Sequence[Row], staged: _Staged) -> int:
+        """Write records, cut into ``rows``, at the end of a partition; returns the position after the last, one before the
+        new end."""
+        first = position = staged.ends.get(partition_id, self.ends.get(partition_id, 0))
         base = partition_id << OFFSET_BITS
         for row in rows:
             position += row.count
@@ -374,6 +380,7 @@ class Store:
             )
         # The hole: one offset a commit, as a transaction marker takes on Kafka, so that nobody comes to rely on density.
         staged.ends[partition_id] = position + 1
+        staged.tails.append(Batch(partition_id, first, position + 1, records))
         return position
 
     def _append_merged(
@@ -391,7 +398,7 @@ class Store:
             records.extend(unit.records)
             outcome[i] = position + len(records)
         if records:
-            self._insert(partition_id, _rows(records), staged)
+            self._insert(partition_id, records, _rows(records), staged)
 
     def _open(self, task: TaskId, staged: _Staged) -> tuple[int, int]:
         row: Any = self._c.execute(

@@ -1,0 +1,96 @@
+"""The last batches of each partition, kept in memory as their readers want them.
+
+Nearly every read in live operation is of what was committed a moment ago, by several readers: the exchange's marks alone go to
+every task of every group. From here such a read takes no thread, no query and no decoding. What is not here is in the file.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from hengliu.ports.log import Headers, Record, Slice, TopicPartition
+
+__all__ = ["MAX_BYTES", "Batch", "Tail"]
+
+MAX_BYTES = 16 << 20
+"""Of keys, values and ``RECORD_BYTES`` a record, over all partitions."""
+RECORD_BYTES = 250
+"""What a record takes in memory beside key and value: headers and the places in three lists."""
+
+
+class Batch(NamedTuple):
+    """The records of one commit in one partition. ``end`` is behind the hole that the commit left."""
+
+    partition_id: int
+    first: int
+    end: int
+    records: Sequence[Record]
+
+
+class _Kept(NamedTuple):
+    first: int
+    end: int
+    keys: list[bytes]
+    values: list[bytes]
+    headers: list[Headers]
+    size: int
+
+
+class Tail:
+    """Batches by partition, the oldest of all forgotten first."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: dict[int, deque[_Kept]] = {}
+        self._order: deque[int] = deque()
+        """Partition ids, one for each batch, in the order in which they came."""
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._bytes
+
+    def add(self, batch: Batch) -> None:
+        """Keep a committed batch. Batches of a partition come in order."""
+        keys = [r.key for r in batch.records]
+        values = [r.value for r in batch.records]
+        size = RECORD_BYTES * len(keys) + sum(map(len, keys)) + sum(map(len, values))
+        kept = self._kept.setdefault(batch.partition_id, deque())
+        if kept and kept[-1].end != batch.first:
+            raise AssertionError(f"partition {batch.partition_id}: a batch at {batch.first} does not follow {kept[-1].end}")
+        kept.append(_Kept(batch.first, batch.end, keys, values, [r.headers for r in batch.records], size))
+        self._order.append(batch.partition_id)
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._bytes -= self._kept[self._order.popleft()].popleft().size
+
+    def read(self, tp: TopicPartition, partition_id: int, position: int, max_records: int, max_bytes: int) -> Slice | None:
+        """Whole batches from ``position`` on within the limits; None when it is not here, or does not begin a batch."""
+        kept = self._kept.get(partition_id)
+        if not kept or position < kept[0].first - 1 or position >= kept[-1].end - 1:
+            return None
+        # The reader is near the end. Behind a batch it stands in its hole, or behind that.
+        back = 1
+        while kept[-back].first > position + 1:
+            back += 1
+        if position < kept[-back].first - 1 or position > kept[-back].first:
+            return None
+        offsets: list[int] = []
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        headers: list[Headers] = []
+        end, size = position, 0
+        for batch in islice(kept, len(kept) - back, None):
+            count = len(batch.keys)
+            if len(offsets) + count > max_records or (offsets and size + batch.size > max_bytes):
+                break
+            offsets += range(batch.first, batch.first + count)
+            keys += batch.keys
+            values += batch.values
+            headers += batch.headers
+            end, size = batch.end, size + batch.size
+        if not offsets:
+            return None
+        return Slice(tp.topic, tp.partition, position, end, offsets, keys, values, headers)
