@@ -27,6 +27,10 @@ FEED_RECORDS = 5_000
 """Records that wait for a task; more stay with Faust, which stops fetching."""
 
 
+BROADCAST_REST_S = 0.015
+BROADCAST_LIGHT = 200
+"""What is broadcast is little beside its clocks, which every task reads; after so few records it rests for this long."""
+
 RESEEK_S = 1.0
 """One seek is enough for all that was fetched before it."""
 
@@ -72,8 +76,11 @@ class _Feed:
     async def _read_broadcast(self) -> None:
         assert self._broadcast is not None
         while True:
-            for piece in await self._broadcast.poll(1_000, 1_000):
+            pieces = await self._broadcast.poll(1_000, 1_000)
+            for piece in pieces:
                 await self._queue(piece)
+            if sum(map(len, pieces)) < BROADCAST_LIGHT:
+                await asyncio.sleep(BROADCAST_REST_S)
 
     async def _queue(self, piece: Slice) -> None:
         """Wait for room, which there is for any slice once nothing else waits."""

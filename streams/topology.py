@@ -5,7 +5,7 @@ reader waits for the clock of every such task. Who writes what follows from the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hengliu.events import topics
 from hengliu.events.catalog import Catalog
@@ -17,6 +17,9 @@ from streams.operators.catalog import GROUPS, Group
 __all__ = ["EXCHANGE", "Topology"]
 
 EXCHANGE = "exchange"
+
+STAGE_MS = 15
+"""A stage looks and commits this much after the one before it: what that takes for a second's share of a city's records."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,28 @@ class Topology:
         written = {self.catalog[t].topic for op in self._group(group).operators for t in op.emits}
         return tuple(sorted(written & read))
 
+    def stage(self, group: str) -> int:
+        """How many groups what it reads has passed behind intake: 1 for the exchange, 2 for who reads that."""
+        if group == EXCHANGE:
+            return 1
+        read = set(self._group(group).inputs)
+        writing = [name for name in self.group_names if name != group and not read.isdisjoint(self.clocked_outputs(name))]
+        return 1 + max(self.stage(name) for name in writing)
+
     def build(self, task: TaskId, open_reader: OpenReader | None = None) -> StreamTask:
         """A task ready to run."""
         if task.group == EXCHANGE:
             return ExchangeTask(
                 task, self.log, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE),
-                self.waited or self.policy, self.faults, open_reader,
+                self._policy(EXCHANGE, waited=True), self.faults, open_reader,
             )  # fmt: skip
         group = self._group(task.group)
         return OperatorTask(
             task, self.log, self.catalog, self.partitions, group.operators,
             {t: self.writers(t) for t in group.inputs}, self.clocked_outputs(group.name),
-            (self.waited if group.waited else None) or self.policy, self.faults, open_reader,
+            self._policy(group.name, group.waited), self.faults, open_reader,
         )  # fmt: skip
+
+    def _policy(self, group: str, waited: bool) -> CommitPolicy:
+        policy = (self.waited if waited else None) or self.policy
+        return replace(policy, phase_ms=(self.stage(group) * STAGE_MS) % policy.interval_ms)

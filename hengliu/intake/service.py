@@ -106,7 +106,7 @@ class IntakePolicy:
     """Bytes that may wait at one task."""
     tick_after_ms: int = 1_000
     """Silence of a topic partition after which its clock is written."""
-    busy_tick_after_ms: int = 100
+    busy_tick_after_ms: int = 40
     """The same while events come, to whichever partition of this process: what was received waits downstream for the clocks of
     the silent partitions (docs/decisions/002), and with it whoever waits for a warning."""
     reopen_min_s: float = 0.1

@@ -68,15 +68,34 @@ class CommitPolicy:
     Attributes:
         interval_ms: at most this long after the first uncommitted effect. 250 for throughput, 50 where a person waits
             (docs/decisions/009).
+        phase_ms: while little comes, commit at the multiples of ``interval_ms`` of the loop's clock shifted by this much, and
+            look at the input only then. Tasks of one stage then commit together, which is one write, and whoever reads them
+            all wakes once; stages that follow each other at growing phases wait little for each other. None: whenever.
+        light_records: a poll that brought fewer is little.
         clock_ms: an idle task forwards its clock when it has advanced by this much.
         max_records: records polled at once.
         max_pending: uncommitted input records at most.
     """
 
     interval_ms: int = 100
+    phase_ms: int | None = None
+    light_records: int = 500
     clock_ms: int = 200
     max_records: int = 5_000
     max_pending: int = 50_000
+
+    def due(self, now: float, light: bool) -> float:
+        """When effects that begin at ``now`` are committed at the latest; both in seconds of the loop's clock.
+
+        >>> policy = CommitPolicy(interval_ms=50, phase_ms=10)
+        >>> round(policy.due(7.001, light=True), 3), round(policy.due(7.011, light=True), 3), policy.due(7.001, light=False)
+        (7.01, 7.06, 7.051)
+        """
+        interval = self.interval_ms / 1_000
+        if self.phase_ms is None or not light:
+            return now + interval
+        phase = self.phase_ms / 1_000
+        return phase + ((now - phase) // interval + 1) * interval
 
 
 @dataclass(slots=True)
@@ -198,16 +217,21 @@ class StreamTask(ABC):
         now = asyncio.get_running_loop().time
         uncommitted = 0
         due: float | None = None
+        light = False
         while not self._stopping:
+            if due is not None and light and policy.phase_ms is not None:
+                # Nothing leaves before: one look at all that has come by then, where each arrival would be a look of its own.
+                await asyncio.sleep(max(0.0, due - now()))
             timeout = 1_000 if due is None else max(1, int((due - now()) * 1_000))
             pieces = await reader.poll(policy.max_records, timeout)
+            light = sum(map(len, pieces)) < policy.light_records
             self._faults("3")
             uncommitted += self.process(pieces, self._outputs)
             if not pieces:
                 await self.rest(self._outputs)
             self._faults("5")
             if due is None and (uncommitted or self._outputs.count or self.clock - self._forwarded >= policy.clock_ms):
-                due = now() + policy.interval_ms / 1_000
+                due = policy.due(now(), light)
             if due is not None and (uncommitted >= policy.max_pending or now() >= due):
                 await self._commit(session)
                 self.progress.records += uncommitted
