@@ -10,6 +10,7 @@ afterwards correct.
 """
 
 import logging
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,14 +24,15 @@ from hengliu.ports.log import EventLog, Headers, LogUnavailable, Record, Slice, 
 from streams.kernel.seen import SeenIds
 from streams.kernel.sessions import Session, SessionSpec, SessionTable
 from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask
-from streams.kernel.windows import Late, Result, WindowSpec, WindowTable
+from streams.kernel.windows import Late, Result, WindowSpec, WindowTable, check_rows
 
 __all__ = ["PartitionTask", "PartitionTopology", "WindowJob"]
 
 logger = logging.getLogger(__name__)
 
 SIDE_TYPE = "window.refused"
-"""Type of what goes to the side topic: a value that does not decode, or one that is later than its window is kept."""
+"""Type of what goes to the side topic: a value that does not decode or that the job cannot map, a record that no window takes,
+or a result that the job cannot make; each with its cause."""
 
 
 POLICY = CommitPolicy(interval_ms=250)
@@ -59,15 +61,25 @@ class WindowJob(Protocol):
     def window(self) -> WindowSpec | SessionSpec: ...
 
     def rows(self, records: Sequence[Any]) -> Sequence[tuple[str, int, int]]:
-        """(key, event time in ms, value) of each record, in order."""
+        """(key, event time in ms, value) of each record, in order. Key: text; time and value: signed integers of 64 bits.
+
+        Each record is mapped for itself, whatever stands beside it. One for which this or ``ids`` raises, or gives something
+        else, is put aside alone, with its offset and the error, and the rest goes on.
+        """
         ...
 
     def ids(self, records: Sequence[Any]) -> Sequence[int] | None:
-        """The number of each record where its source numbers them: a second copy is not counted. None: every record counts."""
+        """The number (signed, 64 bits) of each record where its source numbers them: a second copy is not counted.
+
+        None: every record counts.
+        """
         ...
 
     def result(self, result: Any) -> Record:
-        """The output record of one window (a ``Result``) or session (a ``Session``) of one key."""
+        """The output record of one window (a ``Result``) or session (a ``Session``) of one key.
+
+        One for which this raises is put aside with its figures.
+        """
         ...
 
 
@@ -142,8 +154,10 @@ class PartitionTask(StreamTask):
                 raise ValueError(f"{piece.topic}/{piece.partition}: read from {piece.position}, expected {self._position}")
             late: list[Late] = []
             records, where = self._decode(piece, outputs)
-            rows = self._job.rows(records)
-            ids = self._job.ids(records)
+            try:
+                rows, ids = self._mapped(records)
+            except Exception:  # noqa: BLE001 - whatever a job raises
+                rows, ids, where = self._mapped_alone(records, where, piece, outputs)
             if ids is not None:
                 kept = self._seen.keep_new(rows, ids, self._job.window.pane_ms)
                 rows, where = [rows[number] for number in kept], [where[number] for number in kept]
@@ -172,23 +186,57 @@ class PartitionTask(StreamTask):
                 found.append(self._decoder.decode(value))
                 where.append(number)
             except NOT_DECODED as error:
-                self._refuse(piece, number, {"error": f"{type(error).__name__}: {error}"[:512]}, outputs)
+                self._refuse(piece, number, _error(error), outputs)
         return found, where
+
+    def _mapped(self, records: Sequence[Any]) -> tuple[Sequence[tuple[str, int, int]], Sequence[int] | None]:
+        """What the job makes of records, once it is sure that all of it can be counted."""
+        rows, ids = self._job.rows(records), self._job.ids(records)
+        if len(rows) != len(records) or (ids is not None and len(ids) != len(records)):
+            raise ValueError(f"{len(rows)} rows and {'no' if ids is None else len(ids)} ids of {len(records)} records")
+        check_rows(rows)
+        if ids is not None:
+            array("q", ids)
+        return rows, ids
+
+    def _mapped_alone(
+        self, records: Sequence[Any], where: Sequence[int], piece: Slice, outputs: Outputs
+    ) -> tuple[list[tuple[str, int, int]], list[int] | None, list[int]]:
+        """As ``_mapped``, a record at a time; those that cannot be mapped are put aside."""
+        rows: list[tuple[str, int, int]] = []
+        ids: list[int] = []
+        kept: list[int] = []
+        for number, record in zip(where, records, strict=True):
+            try:
+                row, id_ = self._mapped([record])
+            except Exception as error:  # noqa: BLE001 - as above
+                self._refuse(piece, number, _error(error), outputs)
+                continue
+            rows += row
+            ids += id_ or ()
+            kept.append(number)
+        return rows, ids if len(ids) == len(rows) else None, kept
 
     def _emit(self, results: Sequence[Result] | Sequence[Session], outputs: Outputs) -> None:
         make, target, partition = self._job.result, self._target, self._source.partition
         for result in results:
-            outputs.add(target, partition, make(result))
+            try:
+                outputs.add(target, partition, make(result))
+            except Exception as error:  # noqa: BLE001 - as above
+                origin = f"{self._source.topic}/{partition}/{self._position}"
+                self._put_aside(origin, {**_error(error), "result": result._asdict()}, b"", outputs)
 
     def _refuse(self, piece: Slice, number: int, cause: Mapping[str, Any], outputs: Outputs) -> None:
         """Put one record of a slice aside, with its position, its cause and what it holds."""
-        self.progress.dead_letters += 1
         origin = f"{piece.topic}/{piece.partition}/{piece.offsets[number]}"
+        self._put_aside(origin, cause, piece.values[number], outputs)
+
+    def _put_aside(self, origin: str, cause: Mapping[str, Any], value: bytes, outputs: Outputs) -> None:
+        self.progress.dead_letters += 1
         if self._side is None:
             logger.warning("%s: %s not counted: %s", self.task, origin, cause)
             return
-        value = piece.values[number][:65_536].decode(errors="replace")
-        body = {"origin": origin, "job": self._job.name, **cause, "value": value}
+        body = {"origin": origin, "job": self._job.name, **cause, "value": value[:65_536].decode(errors="replace")}
         headers = Headers(received=self._wall.now_ms(), type=SIDE_TYPE, upstream=str(self.task), origin=origin)
         outputs.add(self._side, self._source.partition, Record(origin.encode(), msgspec.json.encode(body), headers))
 
@@ -265,6 +313,10 @@ class PartitionTopology:
             task, self.log, self.wall, self.job, TopicPartition(self.source, task.partition), self.target, self.side,
             self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader,
         )  # fmt: skip
+
+
+def _error(error: Exception) -> dict[str, str]:
+    return {"error": f"{type(error).__name__}: {error}"[:512]}
 
 
 def result_id(job: str, result: Result) -> tuple[str, str]:

@@ -17,7 +17,8 @@ PARTS = 64
 
 
 class SeenIds:
-    """Ids (64-bit integers) by pane start. About 70 bytes an id in memory, 8 in the state."""
+    """Ids (signed 64-bit integers, of which whoever calls makes sure) by pane start. About 70 bytes an id in memory, 8 in the
+    state."""
 
     def __init__(self) -> None:
         self.duplicates = 0

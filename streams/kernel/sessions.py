@@ -5,7 +5,7 @@ last. The clock, lateness, corrections and silence are those of ``streams.kernel
 that were closed as two, and the correction then names both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -80,7 +80,8 @@ class _Meta(msgspec.Struct, array_like=True):
 _META = b"sessions"
 _encode = msgspec.msgpack.Encoder().encode
 _meta_decoder = msgspec.msgpack.Decoder(_Meta)
-_bucket_decoder = msgspec.msgpack.Decoder(dict[str, list[_Row]])
+_bucket_decoder = msgspec.msgpack.Decoder(dict[str, list[_Row]], strict=False)
+"""Not strict: a total beyond 64 bits is kept as text."""
 
 
 def _bucket(key: str) -> int:
@@ -205,7 +206,7 @@ class SessionTable:
                 number = _bucket(key)
                 if number in buckets:
                     buckets[number][key] = sessions
-            entries = {b"session/%d" % number: _encode(of) if of else None for number, of in buckets.items()}
+            entries = {b"session/%d" % number: _encoded(of) if of else None for number, of in buckets.items()}
         self._dirty = set()
         entries[_META] = _encode(_Meta(self.clock, self._ahead, self.late))
         return entries
@@ -223,6 +224,17 @@ class SessionTable:
         self._due = []
         for key, sessions in self._sessions.items():
             self._look_again(key, sessions)
+
+
+def _encoded(sessions: Mapping[str, Sequence[_Row]]) -> bytes:
+    try:
+        return _encode(sessions)
+    except OverflowError:
+        as_text = {key: [[*msgspec.structs.astuple(one)] for one in of] for key, of in sessions.items()}
+        for of in as_text.values():
+            for one in of:
+                one[2] = str(one[2])
+        return _encode(as_text)
 
 
 def _joined(one: _Row, other: _Row) -> _Row:

@@ -12,18 +12,19 @@ not on how they were cut into slices or commits, nor on other partitions, which 
   stream that has jumped and not a device's clock. Their windows open and wait.
 * A partition that falls silent is closed by ``advance``: its task decides when, and commits that it did.
 
-Rows are integers: sum, count, minimum, maximum per key. Memory: about 330 bytes a key of an open window, and
-32 bytes beside the key itself in a closed one that is kept.
+Rows are integers: sum, count, minimum, maximum per key. A value has 64 bits (``check_rows``); a sum stays exact beyond them.
+Memory: about 330 bytes a key of an open window, and 32 bytes beside the key itself in a closed one that is kept.
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["Late", "Result", "WindowSpec", "WindowTable"]
+__all__ = ["Late", "Result", "WindowSpec", "WindowTable", "check_rows"]
 
 AHEAD_RECORDS = 64
 """So many records in a row, all too far ahead, are believed."""
@@ -82,6 +83,16 @@ class Late(NamedTuple):
     time: int
     value: int
     row: int
+
+
+_key, _time, _value = itemgetter(0), itemgetter(1), itemgetter(2)
+
+
+def check_rows(rows: Sequence[tuple[str, int, int]]) -> None:
+    """Raise TypeError, OverflowError or UnicodeError if one of the rows is not (text, and two integers of 64 bits)."""
+    "".join(list(map(_key, rows))).encode()
+    array("q", list(map(_time, rows)))
+    array("q", list(map(_value, rows)))
 
 
 class _Meta(msgspec.Struct, array_like=True):

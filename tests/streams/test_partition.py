@@ -191,6 +191,86 @@ async def test_values_that_only_decode_together_are_each_refused(bench: Bench, n
     assert [one["origin"] for one in await bench.read("side", 0)] == ["in/0/1", "in/0/2", "in/0/3"]
 
 
+class NarrowJob(Job):
+    """Counts by sites, and knows two of them."""
+
+    sites: ClassVar[Mapping[str, str]] = {"a": "north", "b": "south"}
+
+    def rows(self, records: Sequence[Reading]) -> list[tuple[str, int, int]]:
+        return [(self.sites[r.key], r.at, r.value) for r in records]
+
+    def result(self, result: Any) -> Record:
+        if result.key == "south":
+            raise ArithmeticError("south is not wanted")
+        return super().result(result)
+
+
+async def test_a_record_that_the_job_cannot_map_goes_aside_alone(bench: Bench) -> None:
+    bench.job = NarrowJob()
+    async with bench.running():
+        await bench.send(
+            0, reading("a", 0, 1, number=1), reading("nowhere", 0, 5, number=2), reading("a", 1, 2, number=3),
+            reading("a", 1, 2, number=3), reading("a", 61 * SECOND, 1, number=4),
+        )  # fmt: skip
+        assert await bench.results(0, 1) == [row("north", 0, [1, 2])]
+    (aside,) = await bench.read("side", 0)
+    assert (aside["origin"], aside["error"]) == ("in/0/1", "KeyError: 'nowhere'")
+    assert msgspec.json.decode(aside["value"], type=Reading).value == 5
+
+
+async def test_a_result_that_the_job_cannot_make_goes_aside_with_its_figures(bench: Bench) -> None:
+    bench.job = NarrowJob()
+    async with bench.running():
+        await bench.send(0, reading("a", 0, 1), reading("b", 0, 5), reading("a", 61 * SECOND, 1))
+        assert await bench.results(0, 1) == [row("north", 0, [1])]
+    (aside,) = await bench.read("side", 0)
+    assert aside["result"] == row("south", 0, [5])._asdict()
+
+
+class TooShortJob(Job):
+    def rows(self, records: Sequence[Reading]) -> list[tuple[str, int, int]]:
+        return [row for row in super().rows(records) if row[2]]
+
+
+async def test_a_record_of_which_the_job_makes_no_row_goes_aside(bench: Bench) -> None:
+    """Rows and records belong together: one row less would give every later record the offset of its neighbour."""
+    bench.job = TooShortJob()
+    async with bench.running():
+        await bench.send(0, reading("a", 0, 1), reading("a", 0, 0), reading("a", 1, 2), reading("a", 61 * SECOND, 1))
+        assert await bench.results(0, 1) == [row("a", 0, [1, 2])]
+    assert [one["origin"] for one in await bench.read("side", 0)] == ["in/0/1"]
+
+
+BEYOND: Mapping[str, Record] = {
+    "a value": reading("a", 0, 1 << 63, number=9),
+    "a value below": reading("a", 0, -(1 << 63) - 1, number=9),
+    "a time": reading("a", 1 << 63, 1, number=9),
+    "a time below": reading("a", -(1 << 65), 1, number=9),
+    "an id": reading("a", 0, 1, number=1 << 63),
+}
+
+
+@pytest.mark.parametrize("windows", [True, False])
+@pytest.mark.parametrize("name", BEYOND)
+async def test_what_has_more_than_64_bits_goes_aside_alone(bench: Bench, name: str, windows: bool) -> None:
+    bench.job = Job() if windows else SessionJob()
+    most, least = (1 << 63) - 1, -(1 << 63)
+    async with bench.running():
+        await bench.send(
+            0, reading("a", 0, most, number=most), BEYOND[name], reading("a", 0, most, number=least),
+            reading("a", 0, most, number=1), reading("b", 0, least, number=2), reading("b", 0, least, number=3),
+        )  # fmt: skip
+        await asyncio.sleep(0.1)  # committed: what follows reads the sums from the state
+    async with bench.running():
+        await bench.send(0, reading("a", 61 * SECOND, 1, number=5))
+        async with asyncio.timeout(10):
+            while len(found := await bench.read("out", 0)) < 2:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+    assert [one["origin"] for one in await bench.read("side", 0)] == ["in/0/1"]
+    at = 2 if windows else 3
+    assert [tuple(one[at : at + 4]) for one in found] == [(3 * most, 3, most, most), (2 * least, 2, least, least)]
+
+
 async def test_what_comes_after_the_window_is_let_go_is_put_aside_with_its_cause(bench: Bench) -> None:
     async with bench.running():
         late = reading("a", 5, 9, number=7)
