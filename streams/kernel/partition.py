@@ -11,7 +11,7 @@ afterwards correct.
 
 import logging
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from hengliu.ports.log import EventLog, Headers, LogUnavailable, Record, Slice, 
 from streams.kernel.seen import SeenIds
 from streams.kernel.sessions import Session, SessionSpec, SessionTable
 from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask
-from streams.kernel.windows import Late, Result, WindowSpec, WindowTable, check_rows
+from streams.kernel.windows import Aside, Result, WindowSpec, WindowTable, check_rows
 
 __all__ = ["PartitionTask", "PartitionTopology", "WindowJob"]
 
@@ -140,6 +140,11 @@ class PartitionTask(StreamTask):
         return self._table.late
 
     @property
+    def too_far_ahead(self) -> int:
+        """Records so far ahead of the clock that there was no room for them."""
+        return self._table.ahead.refused
+
+    @property
     def duplicates(self) -> int:
         """Second copies of records that were left out."""
         return self._seen.duplicates
@@ -152,19 +157,21 @@ class PartitionTask(StreamTask):
         for piece in pieces:
             if piece.position != self._position:
                 raise ValueError(f"{piece.topic}/{piece.partition}: read from {piece.position}, expected {self._position}")
-            late: list[Late] = []
+            aside: list[Aside] = []
             records, where = self._decode(piece, outputs)
             try:
                 rows, ids = self._mapped(records)
             except Exception:  # noqa: BLE001 - whatever a job raises
                 rows, ids, where = self._mapped_alone(records, where, piece, outputs)
+            kept: list[int] = []
+            folded: Iterable[tuple[str, int, int]] = rows
             if ids is not None:
-                kept = self._seen.keep_new(rows, ids, self._job.window.pane_ms)
-                rows, where = [rows[number] for number in kept], [where[number] for number in kept]
-            self._emit(self._table.fold(rows, late), outputs)
-            for one in late:
+                folded = self._seen.unseen(rows, ids, self._job.window.pane_ms, kept, aside)
+            self._emit(self._table.fold(folded, aside), outputs)
+            for one in aside:
+                number = where[one.row if ids is None else kept[one.row]]
                 detail = {"key": one.key, "time": one.time, "value": one.value, "clock": self._table.clock}
-                self._refuse(piece, where[one.row], {"late": detail}, outputs)
+                self._refuse(piece, number, {one.cause: detail}, outputs)
             self._position = piece.next_position
             count += len(piece)
         if pieces or not self._heard:

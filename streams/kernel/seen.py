@@ -5,11 +5,13 @@ are kept as long as their pane can still be corrected; a copy that comes later i
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 __all__ = ["SeenIds"]
+
+Row = tuple[str, int, int]
 
 PREFIX = b"seen/"
 PARTS = 64
@@ -27,22 +29,34 @@ class SeenIds:
         self._parts: dict[int, int] = {}
         self._dropped: list[bytes] = []
 
-    def keep_new(self, rows: Iterable[tuple[str, int, int]], ids: Iterable[int], pane_ms: int) -> list[int]:
-        """The numbers of those rows (key, time, value) whose id has not been seen in their pane, in order."""
-        kept: list[int] = []
-        start, pane, fresh = -1, set[int](), array("q")
-        for number, ((_, time, _), id_) in enumerate(zip(rows, ids, strict=True)):
+    def unseen(
+        self, rows: Iterable[Row], ids: Iterable[int], pane_ms: int, kept: list[int], aside: Sequence[object]
+    ) -> Iterator[Row]:
+        """Those of the rows (key, time, value) whose id has not been seen in their pane, in order; ``kept`` gets their numbers.
+
+        To be folded as they come: an id is remembered when the next row is asked for, and not when its own went to ``aside``.
+        """
+        start: int | None = None
+        pane: set[int] | None = None
+        fresh = array("q")
+        for number, (row, id_) in enumerate(zip(rows, ids, strict=True)):
+            time = row[1]
             if time - time % pane_ms != start:
                 start = time - time % pane_ms
-                pane = self._panes.setdefault(start, set())
+                pane = self._panes.get(start)
                 fresh = self._fresh.setdefault(start, array("q"))
-            if id_ in pane:
+            if pane is not None and id_ in pane:
                 self.duplicates += 1
-            else:
-                pane.add(id_)
-                fresh.append(id_)
-                kept.append(number)
-        return kept
+                continue
+            kept.append(number)
+            refused = len(aside)
+            yield row
+            if len(aside) != refused:
+                continue
+            if pane is None:
+                pane = self._panes[start] = set()
+            pane.add(id_)
+            fresh.append(id_)
 
     def forget(self, before: int) -> None:
         """Let go the panes that begin before ``before``."""

@@ -13,7 +13,8 @@ from zlib import crc32
 
 import msgspec
 
-from streams.kernel.windows import AHEAD_RECORDS, Late
+from streams.kernel.ahead import Ahead, Fate
+from streams.kernel.windows import Aside
 
 __all__ = ["Session", "SessionSpec", "SessionTable"]
 
@@ -73,7 +74,6 @@ class _Row(msgspec.Struct, array_like=True):
 
 class _Meta(msgspec.Struct, array_like=True):
     clock: int
-    ahead: int
     late: int
 
 
@@ -97,27 +97,35 @@ class SessionTable:
         self.late = 0
         self.ceiling = 1 << 62
         """The greatest time that a first record is believed."""
-        self._ahead = 0
+        self.ahead = Ahead(spec.pane_ms, spec.max_jump_ms)
         self._sessions: dict[str, list[_Row]] = {}
         self._due: list[tuple[int, str]] = []
         """(when it may be time to look at a key, key): a look too early finds nothing to do."""
         self._dirty: set[int] = set()
 
-    def fold(self, rows: Iterable[tuple[str, int, int]], late: list[Late]) -> list[Session]:
-        """Fold (key, time in ms, value) in order. Returns what closed or was corrected; ``late`` gets what came too late."""
+    def fold(self, rows: Iterable[tuple[str, int, int]], aside: list[Aside]) -> list[Session]:
+        """Fold (key, time in ms, value) in order.
+
+        Returns what closed or was corrected on the way; ``aside`` gets what no session takes.
+        """
         results: list[Session] = []
-        spec = self.spec
+        spec, in_row = self.spec, self.ahead.in_row
         after = spec.gap_ms + spec.lateness_ms
         for number, (key, time, value) in enumerate(rows):
-            ahead = time - self.clock
-            if ahead > 0 and (ahead <= spec.max_jump_ms or (not self.clock and time <= self.ceiling) or self._believe()):
-                self._ahead = 0
-                self._move(time, results)
-            elif self._ahead and time <= self.clock:
-                self._ahead = 0  # not in a row
+            if time > self.clock:
+                far = time - self.clock > spec.max_jump_ms and (self.clock or time > self.ceiling)
+                if far and (fate := self.ahead.judge(key, time, self.clock)) is not Fate.BELIEVED:
+                    if fate is Fate.REFUSED:
+                        aside.append(Aside("ahead", key, time, value, number))
+                        continue
+                else:
+                    in_row.clear()
+                    self._move(time, results)
+            elif in_row:
+                in_row.clear()  # not in a row
             near = [s for s in self._sessions.get(key, ()) if s.start - spec.gap_ms <= time <= s.last + spec.gap_ms]
             if not near and time + after + spec.keep_ms <= self.clock:
-                late.append(Late(key, time, value, number))
+                aside.append(Aside("late", key, time, value, number))
                 self.late += 1
                 continue
             merged = _Row(time, time, value, 1, value, value, [])
@@ -134,7 +142,7 @@ class SessionTable:
         """Bring the clock to a time that no record has shown: the partition is silent."""
         results: list[Session] = []
         if clock > self.clock:
-            self._ahead = 0
+            self.ahead.in_row.clear()
             self._move(clock, results)
         return results
 
@@ -149,10 +157,6 @@ class SessionTable:
     def oldest(self) -> int:
         """Start of the oldest session that is open or kept; the clock where there is none."""
         return min((s.start for of in self._sessions.values() for s in of), default=self.clock)
-
-    def _believe(self) -> bool:
-        self._ahead += 1
-        return self._ahead >= AHEAD_RECORDS
 
     def _move(self, clock: int, results: list[Session]) -> None:
         """Tell, key by key in the order of their times, what has closed by ``clock``; let go what is past correction."""
@@ -208,8 +212,8 @@ class SessionTable:
                     buckets[number][key] = sessions
             entries = {b"session/%d" % number: _encoded(of) if of else None for number, of in buckets.items()}
         self._dirty = set()
-        entries[_META] = _encode(_Meta(self.clock, self._ahead, self.late))
-        return entries
+        entries[_META] = _encode(_Meta(self.clock, self.late))
+        return entries | self.ahead.checkpoint()
 
     def restore(self, entries: Mapping[bytes, bytes]) -> None:
         """Take over what checkpoints left. Without any, nothing has been seen yet."""
@@ -217,7 +221,8 @@ class SessionTable:
         if blob is None:
             return
         meta = _meta_decoder.decode(blob)
-        self.clock, self._ahead, self.late = meta.clock, meta.ahead, meta.late
+        self.clock, self.late = meta.clock, meta.late
+        self.ahead.restore(entries)
         for name, value in entries.items():
             if name.startswith(b"session/"):
                 self._sessions |= _bucket_decoder.decode(value)

@@ -8,8 +8,9 @@ not on how they were cut into slices or commits, nor on other partitions, which 
 * A record for a closed window that is still kept corrects it: the new totals follow at the next closing, with a revision
   number, so that they can name what they correct.
 * One that no kept window takes (``keep_ms`` after the closing) is handed back as late, and counted.
-* A time far ahead of the clock (``max_jump_ms``) does not move it, until so many records in a row say so that it is the
-  stream that has jumped and not a device's clock. Their windows open and wait.
+* A time far ahead of the clock (``max_jump_ms``) does not move it, until so many in a row, of different keys or panes, say so
+  that it is the stream that has jumped and not a device's clock. Their windows open and wait; for how many there is room, and
+  that the others are handed back, says ``streams.kernel.ahead``.
 * A partition that falls silent is closed by ``advance``: its task decides when, and commits that it did.
 
 Rows are integers: sum, count, minimum, maximum per key. A value has 64 bits (``check_rows``); a sum stays exact beyond them.
@@ -20,14 +21,13 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["Late", "Result", "WindowSpec", "WindowTable", "check_rows"]
+from streams.kernel.ahead import Ahead, Fate
 
-AHEAD_RECORDS = 64
-"""So many records in a row, all too far ahead, are believed."""
+__all__ = ["Aside", "Result", "WindowSpec", "WindowTable", "check_rows"]
 
 _NEVER = 1 << 62
 
@@ -76,9 +76,13 @@ class Result(NamedTuple):
     revision: int
 
 
-class Late(NamedTuple):
-    """A record whose window is no longer kept. ``row``: its number among the rows that were folded with it."""
+class Aside(NamedTuple):
+    """A record that is in no window: its window is no longer kept (late), or there is no room so far ahead of the clock.
 
+    ``row``: its number among the rows that were folded with it.
+    """
+
+    cause: Literal["late", "ahead"]
     key: str
     time: int
     value: int
@@ -99,7 +103,6 @@ class _Meta(msgspec.Struct, array_like=True):
     """What a checkpoint keeps beside the panes."""
 
     clock: int
-    ahead: int
     late: int
     parts: dict[int, int]
     """Pane start to the number of its last part."""
@@ -163,7 +166,7 @@ class WindowTable:
         """How many records came after their window was let go."""
         self.ceiling = _NEVER
         """The greatest time that a first record is believed."""
-        self._ahead = 0
+        self.ahead = Ahead(spec.pane_ms, spec.max_jump_ms)
         self._next_close = _NEVER
         self._open: dict[int, dict[str, Row]] = {}
         self._closed: dict[int, bytes] = {}
@@ -185,26 +188,33 @@ class WindowTable:
 
     # ---- folding
 
-    def fold(self, rows: Iterable[tuple[str, int, int]], late: list[Late]) -> list[Result]:
+    def fold(self, rows: Iterable[tuple[str, int, int]], aside: list[Aside]) -> list[Result]:
         """Fold (key, time in ms, value) in order.
 
-        Returns what closed or was corrected on the way; ``late`` gets what came too late.
+        Returns what closed or was corrected on the way; ``aside`` gets what no window takes.
         """
         results: list[Result] = []
         step, max_jump = self.spec.pane_ms, self.spec.max_jump_ms
-        clock, next_close, mark = self.clock, self._next_close, self._mark
+        clock, next_close, mark, in_row = self.clock, self._next_close, self._mark, self.ahead.in_row
         current, is_late = -1, False
         pane: dict[str, Row] | None = None
         dirty: list[tuple[str, Row]] = []
         for number, (key, time, value) in enumerate(rows):
-            if time > clock and (time - clock <= max_jump or (not clock and time <= self.ceiling) or self._believe()):
-                clock = time
-                self._ahead = 0
-                if time >= next_close:
-                    self._close(clock, results)
-                    next_close, current = self._next_close, -1
-            elif self._ahead and time <= clock:
-                self._ahead = 0  # not in a row
+            if time > clock:
+                far = time - clock > max_jump and (clock or time > self.ceiling)
+                if far and (fate := self.ahead.judge(key, time, clock)) is not Fate.BELIEVED:
+                    if fate is Fate.REFUSED:
+                        aside.append(Aside("ahead", key, time, value, number))
+                        continue
+                else:
+                    clock = time
+                    if in_row:
+                        in_row.clear()
+                    if time >= next_close:
+                        self._close(clock, results)
+                        next_close, current = self._next_close, -1
+            elif in_row:
+                in_row.clear()  # not in a row
             start = time - time % step
             if start != current:
                 self.clock = clock
@@ -212,7 +222,7 @@ class WindowTable:
                 current, next_close = start, self._next_close
                 dirty = self._dirty.setdefault(start, [])
             if pane is None:
-                late.append(Late(key, time, value, number))
+                aside.append(Aside("late", key, time, value, number))
                 self.late += 1
                 continue
             row = pane.get(key)
@@ -241,7 +251,7 @@ class WindowTable:
         results: list[Result] = []
         if clock > self.clock:
             self.clock = clock
-            self._ahead = 0
+            self.ahead.in_row.clear()
             if clock >= self._next_close or self._pending:
                 self._close(clock, results)
         return results
@@ -252,10 +262,6 @@ class WindowTable:
         spec = self.spec
         found = max((start + spec.size_ms + spec.lateness_ms for start in self._open if start <= self.clock), default=0)
         return max(found, self.clock + 1) if self._pending else found
-
-    def _believe(self) -> bool:
-        self._ahead += 1
-        return self._ahead >= AHEAD_RECORDS
 
     def _enter(self, start: int) -> tuple[dict[str, Row] | None, bool]:
         """The pane that begins at ``start`` and whether a window over it has closed; None when it is no longer kept."""
@@ -398,11 +404,11 @@ class WindowTable:
         self._dirty = {}
         self._mark += 1
         meta = _Meta(
-            self.clock, self._ahead, self.late, {start: s.last for start, s in self._stored.items()}, self._revisions,
+            self.clock, self.late, {start: s.last for start, s in self._stored.items()}, self._revisions,
             {start: list(keys) for start, keys in self._pending.items()},
         )  # fmt: skip
         entries[_META] = _meta_encoder.encode([self._closed_at, meta])
-        return entries
+        return entries | self.ahead.checkpoint()
 
     def restore(self, entries: Mapping[bytes, bytes]) -> None:
         """Take over what checkpoints left. Without any, nothing has been seen yet."""
@@ -412,7 +418,8 @@ class WindowTable:
         closed_at, raw = msgspec.msgpack.decode(blob, type=tuple[int, msgspec.Raw])
         meta = _meta_decoder.decode(raw)
         self._closed_at = closed_at
-        self.clock, self._ahead, self.late = meta.clock, meta.ahead, meta.late
+        self.clock, self.late = meta.clock, meta.late
+        self.ahead.restore(entries)
         self._revisions = meta.revisions
         self._pending = {start: dict.fromkeys(keys) for start, keys in meta.pending.items()}
         spec = self.spec

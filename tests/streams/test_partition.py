@@ -12,6 +12,7 @@ import pytest
 from hengliu.ports.clock import ManualClock
 from hengliu.ports.log import EventLog, Headers, Record, TaskId, TopicKind, TopicPartition, TopicSpec
 from infra.local_log import LocalLog
+from streams.kernel.ahead import FAR_PER_KEY
 from streams.kernel.partition import PartitionTopology
 from streams.kernel.sessions import Session, SessionSpec
 from streams.kernel.task import CommitPolicy
@@ -283,6 +284,28 @@ async def test_what_comes_after_the_window_is_let_go_is_put_aside_with_its_cause
     assert bad["origin"] == "in/0/2"
     assert aside["late"] == {"key": "a", "time": BASE + 5, "value": 9, "clock": BASE + 3_601 * SECOND}
     assert (aside["origin"], aside["value"]) == ("in/0/4", late.value.decode())
+
+
+async def test_a_clock_far_in_the_future_is_told_once_there_is_no_room_for_it(bench: Bench) -> None:
+    """Its ids are not remembered either: nothing grows with what is refused."""
+    year, task = 365 * 86_400 * SECOND, bench.topology().build(TaskId("windows", 0))
+    loop = asyncio.create_task(task.run())
+    try:
+        records: list[Record] = []
+        for n in range(2 * FAR_PER_KEY):
+            far = reading("far", year + 60 * n * SECOND, 1, number=2 * n + 2)
+            records += (reading("a", 0, 1, number=2 * n + 1), far)
+        await bench.send(0, *records)
+        async with asyncio.timeout(10):
+            while len(aside := await bench.read("side", 0)) < FAR_PER_KEY:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        task.stop()
+        await loop
+    assert task.too_far_ahead == task.progress.dead_letters == len(aside) == FAR_PER_KEY
+    assert aside[0]["ahead"] == {"key": "far", "time": BASE + year + 60 * FAR_PER_KEY * SECOND, "value": 1, "clock": BASE}
+    assert aside[0]["origin"] == f"in/0/{2 * FAR_PER_KEY + 1}"
+    assert len(task._seen._panes) == FAR_PER_KEY + 1
 
 
 async def test_a_second_copy_is_counted_once_also_after_a_restart(bench: Bench) -> None:

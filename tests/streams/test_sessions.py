@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.kernel.ahead import FAR_PER_KEY
 from streams.kernel.sessions import Session, SessionSpec, SessionTable
-from streams.kernel.windows import Late
+from streams.kernel.windows import Aside
 from tests.streams.folding import END, Row, cut_up
 
 BASE = 1_795_000_020_000
+YEAR = 365 * 86_400_000
 
 
 @st.composite
@@ -27,7 +29,7 @@ def inputs(draw: st.DrawFn, keep: int | None = None) -> tuple[SessionSpec, list[
     return spec, rows
 
 
-def folded(spec: SessionSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]] = ()) -> tuple[list[Session], list[Late]]:
+def folded(spec: SessionSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]] = ()) -> tuple[list[Session], list[Aside]]:
     return cut_up(lambda: SessionTable(spec), rows, cuts)
 
 
@@ -105,6 +107,15 @@ def test_a_late_record_joins_two_that_were_closed_and_names_both() -> None:
     assert table.fold([("a", BASE + 1_000, 4), ("b", BASE + 9_500, 1)], []) == [
         Session("a", BASE, BASE + 2_000, 7, 3, 1, 4, 1, ((BASE, 0), (BASE + 2_000, 0)))
     ]
+
+
+def test_wrong_clocks_open_no_more_sessions_than_there_is_room_for() -> None:
+    rows = [("wrong", BASE + YEAR + n // 2 * 10_000, 1) if n % 2 else ("a", BASE, 1) for n in range(6 * FAR_PER_KEY)]
+    spec = SessionSpec(1_000)
+    results, aside = folded(spec, rows, [(50, True), (200, True), (300, False)])
+    assert (results, aside) == folded(spec, rows)
+    assert sum(s.key == "wrong" for s in results) == FAR_PER_KEY
+    assert [one.cause for one in aside] == ["ahead"] * (2 * FAR_PER_KEY)
 
 
 @pytest.mark.parametrize("gap", [0, -1])

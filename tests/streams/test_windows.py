@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kernel.windows import AHEAD_RECORDS, Late, Result, WindowSpec, WindowTable
+from streams.kernel.ahead import AHEAD_PANES, FAR_MOST, FAR_PER_KEY
+from streams.kernel.windows import Aside, Result, WindowSpec, WindowTable
 from tests.streams.folding import Row, cut_up
 
 BASE = 1_795_000_020_000
 """A full minute."""
+YEAR = 365 * 86_400_000
 
 
 @st.composite
@@ -33,7 +35,7 @@ def inputs(draw: st.DrawFn, hopping: bool = True) -> tuple[WindowSpec, list[Row]
     return spec, rows
 
 
-def folded(spec: WindowSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]] = ()) -> tuple[list[Result], list[Late]]:
+def folded(spec: WindowSpec, rows: Sequence[Row], cuts: Sequence[tuple[int, bool]] = ()) -> tuple[list[Result], list[Aside]]:
     return cut_up(lambda: WindowTable(spec), rows, cuts)
 
 
@@ -85,7 +87,7 @@ def test_revisions_count_up_from_the_first(given_: tuple[WindowSpec, list[Row]])
 
 
 def test_a_late_record_corrects_and_one_that_is_too_late_is_handed_back() -> None:
-    table, late = WindowTable(WindowSpec(60_000, keep_ms=60_000)), list[Late]()
+    table, late = WindowTable(WindowSpec(60_000, keep_ms=60_000)), list[Aside]()
     assert table.fold([("a", BASE, 5), ("a", BASE + 61_000, 7)], late) == [Result("a", BASE, 5, 1, 5, 5, 0)]
     assert table.fold([("a", BASE + 1, 2), ("b", BASE + 2, 3), ("a", BASE + 121_000, 1)], late) == [
         Result("a", BASE, 7, 2, 2, 5, 1),
@@ -93,38 +95,74 @@ def test_a_late_record_corrects_and_one_that_is_too_late_is_handed_back() -> Non
         Result("a", BASE + 60_000, 7, 1, 7, 7, 0),
     ]
     assert table.fold([("a", BASE + 3, 4)], late) == []
-    assert late == [Late("a", BASE + 3, 4, 0)]
+    assert late == [Aside("late", "a", BASE + 3, 4, 0)]
     assert table.late == 1
 
 
 def test_one_wrong_clock_closes_nothing_but_a_stream_that_has_jumped_is_believed() -> None:
-    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
-    year = 365 * 86_400_000
+    table, late = WindowTable(WindowSpec(60_000)), list[Aside]()
+    year = YEAR
     assert table.fold([("a", BASE, 1), ("wrong", BASE + year, 1), ("a", BASE + 1, 1)], late) == []
     assert table.clock == BASE + 1
-    results = table.fold([("a", BASE + year + i, 1) for i in range(AHEAD_RECORDS)], late)
+    jumped = [(f"device-{n}", BASE + year + n, 1) for n in range(AHEAD_PANES)]
+    assert table.fold(jumped[:-1], late) == []
+    results = table.fold(jumped[-1:], late)
     assert [(r.key, r.records) for r in results] == [("a", 2)]
     assert late == []
 
 
+def test_one_fast_device_is_not_the_stream() -> None:
+    """However many it sends: it counts once a pane. What it alone says for as many panes as would be needed is believed."""
+    table = WindowTable(WindowSpec(60_000))
+    table.fold([("a", BASE, 1)], [])
+    assert table.fold([("wrong", BASE + YEAR + n, 1) for n in range(10 * AHEAD_PANES)], []) == []
+    assert table.clock == BASE
+    results = table.fold([("wrong", BASE + YEAR + n * 60_000, 1) for n in range(AHEAD_PANES)], [])
+    assert results[0] == Result("a", BASE, 1, 1, 1, 1, 0)
+    assert table.clock == BASE + YEAR + (AHEAD_PANES - 1) * 60_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 900), st.booleans()), max_size=8))
+def test_wrong_clocks_open_no_more_panes_than_there_is_room_for(cuts: list[tuple[int, bool]]) -> None:
+    """A device whose clock is a year ahead and runs fast, beside one that is right; wherever the state is read back."""
+    rows = [("wrong", BASE + YEAR + n // 2 * 60_000, 1) if n % 2 else ("a", BASE, 1) for n in range(6 * FAR_PER_KEY)]
+    results, aside = folded(WindowSpec(60_000), rows, cuts)
+    assert (results, aside) == folded(WindowSpec(60_000), rows)
+    assert [r.records for r in results if r.key == "wrong"] == [1] * FAR_PER_KEY
+    assert [one.cause for one in aside] == ["ahead"] * (2 * FAR_PER_KEY)
+
+
+def test_all_keys_together_have_so_many_panes_far_ahead() -> None:
+    table, aside = WindowTable(WindowSpec(60_000)), list[Aside]()
+    table.fold([("a", BASE, 1)], [])
+    for n in range(FAR_MOST + 100):
+        table.fold([(f"wrong-{n}", BASE + YEAR, 1), (f"wrong-{n}", BASE + YEAR + 1, 1), ("a", BASE, 1)], aside)
+    assert len(table) == FAR_MOST + 1
+    assert len(aside) == table.ahead.refused == 200
+    # Once the clock is near, they are like any other, and there is room again.
+    table.advance(BASE + YEAR)
+    table.fold([("a", BASE + YEAR, 1), ("late-riser", BASE + 3 * YEAR, 1)], aside)
+    assert len(aside) == 200
+
+
 def test_good_records_between_are_not_in_a_row() -> None:
-    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
-    for number in range(2 * AHEAD_RECORDS):
-        assert table.fold([("a", BASE, 1), ("wrong", BASE + 365 * 86_400_000, 1)], late) == [], number
+    table, late = WindowTable(WindowSpec(60_000)), list[Aside]()
+    for number in range(2 * AHEAD_PANES):
+        assert table.fold([("a", BASE, 1), (f"wrong-{number}", BASE + YEAR, 1)], late) == [], number
     assert table.clock == BASE
 
 
 def test_a_first_record_from_the_future_does_not_make_the_rest_late() -> None:
-    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
+    table, late = WindowTable(WindowSpec(60_000)), list[Aside]()
     table.ceiling = BASE + 86_400_000
-    assert table.fold([("wrong", BASE + 365 * 86_400_000, 1), ("a", BASE, 1), ("a", BASE + 60_000, 1)], late) == [
+    assert table.fold([("wrong", BASE + YEAR, 1), ("a", BASE, 1), ("a", BASE + 60_000, 1)], late) == [
         Result("a", BASE, 1, 1, 1, 1, 0)
     ]
     assert late == []
 
 
 def test_a_correction_is_told_when_nothing_else_is_open() -> None:
-    table, late = WindowTable(WindowSpec(60_000)), list[Late]()
+    table, late = WindowTable(WindowSpec(60_000)), list[Aside]()
     table.fold([("a", BASE, 1)], late)
     table.advance(BASE + 60_000)
     table.fold([("a", BASE + 1, 2)], late)
@@ -132,7 +170,7 @@ def test_a_correction_is_told_when_nothing_else_is_open() -> None:
 
 
 def test_a_silent_partition_gets_its_last_windows_by_advancing() -> None:
-    table, late = WindowTable(WindowSpec(60_000, lateness_ms=5_000)), list[Late]()
+    table, late = WindowTable(WindowSpec(60_000, lateness_ms=5_000)), list[Aside]()
     assert table.fold([("a", BASE + 10, 4)], late) == []
     assert table.last_close == BASE + 65_000
     assert table.advance(BASE + 64_999) == []
