@@ -7,19 +7,21 @@ that were closed as two, and the correction then names both.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from functools import partial
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
 from streams.kernel.ahead import Ahead, Fate
+from streams.kernel.parts import Parts
 from streams.kernel.windows import Aside
 
 __all__ = ["Session", "SessionSpec", "SessionTable"]
 
 BUCKETS = 64
-"""State entries of a table: a commit rewrites those that hold a changed key (docs/decisions/003)."""
+"""So many wholes hold the keys of a table; a commit adds to each what has changed of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,15 @@ class SessionTable:
         """The greatest time that a first record is believed."""
         self.ahead = Ahead(spec.pane_ms, spec.max_jump_ms)
         self._sessions: dict[str, list[_Row]] = {}
+        self._buckets: list[dict[str, list[_Row]]] = [{} for _ in range(BUCKETS)]
+        """The same, as they lie in the state."""
+        self._starts: list[tuple[int, str]] = []
+        """(start, key) of every session; some are not there any more."""
         self._due: list[tuple[int, str]] = []
         """(when it may be time to look at a key, key): a look too early finds nothing to do."""
-        self._dirty: set[int] = set()
+        self._dirty: dict[int, dict[str, None]] = {}
+        """Keys that have changed since the last checkpoint, by bucket."""
+        self._parts = Parts(b"session/")
 
     def fold(self, rows: Iterable[tuple[str, int, int]], aside: list[Aside]) -> list[Session]:
         """Fold (key, time in ms, value) in order.
@@ -132,8 +140,9 @@ class SessionTable:
             for one in near:
                 merged = _joined(one, merged)
             kept = [s for s in self._sessions.get(key, ()) if s not in near]
-            self._sessions[key] = sorted([*kept, merged], key=lambda s: s.start)
-            self._dirty.add(_bucket(key))
+            self._put(key, sorted([*kept, merged], key=lambda s: s.start))
+            if not any(one.start == merged.start for one in near):
+                heappush(self._starts, (merged.start, key))
             if not any(one.changed for one in near):  # else it is looked at already, and again from there
                 heappush(self._due, (max(merged.last + after, self.clock + 1), key))
         return results
@@ -156,7 +165,19 @@ class SessionTable:
     @property
     def oldest(self) -> int:
         """Start of the oldest session that is open or kept; the clock where there is none."""
-        return min((s.start for of in self._sessions.values() for s in of), default=self.clock)
+        starts = self._starts
+        while starts and not any(one.start == starts[0][0] for one in self._sessions.get(starts[0][1], ())):
+            heappop(starts)
+        return starts[0][0] if starts else self.clock
+
+    def _put(self, key: str, sessions: list[_Row]) -> None:
+        number = _bucket(key)
+        if sessions:
+            self._sessions[key] = self._buckets[number][key] = sessions
+        else:
+            self._sessions.pop(key, None)
+            self._buckets[number].pop(key, None)
+        self._dirty.setdefault(number, {})[key] = None
 
     def _move(self, clock: int, results: list[Session]) -> None:
         """Tell, key by key in the order of their times, what has closed by ``clock``; let go what is past correction."""
@@ -168,7 +189,7 @@ class SessionTable:
         while self._due and self._due[0][0] <= clock:
             looked.add(heappop(self._due)[1])
         for key in looked:
-            sessions = self._sessions.get(key, [])
+            sessions, told = self._sessions.get(key, []), len(found)
             for one in sessions:
                 if one.changed and one.last + after <= clock:
                     revision = 1 + max((r for _, r in one.told), default=-1)
@@ -187,12 +208,10 @@ class SessionTable:
                     )
                     one.told, one.changed = [(one.start, revision)], False
             left = [s for s in sessions if s.last + after + spec.keep_ms > clock]
+            if len(found) > told or len(left) < len(sessions):
+                self._put(key, left)
             if left:
-                self._sessions[key] = left
                 self._look_again(key, left)
-            else:
-                self._sessions.pop(key, None)
-            self._dirty.add(_bucket(key))
         results += sorted(found, key=lambda s: (s.last, s.key))
 
     def _look_again(self, key: str, sessions: list[_Row]) -> None:
@@ -202,16 +221,17 @@ class SessionTable:
         heappush(self._due, (max(due, self.clock + 1), key))
 
     def checkpoint(self) -> dict[bytes, bytes | None]:
-        """State entries of the buckets that changed since the last call."""
+        """State entries since the last call: of each bucket the keys that have changed. A key without sessions is gone."""
         entries: dict[bytes, bytes | None] = {}
-        if self._dirty:
-            buckets: dict[int, dict[str, list[_Row]]] = {number: {} for number in self._dirty}
-            for key, sessions in self._sessions.items():
-                number = _bucket(key)
-                if number in buckets:
-                    buckets[number][key] = sessions
-            entries = {b"session/%d" % number: _encoded(of) if of else None for number, of in buckets.items()}
-        self._dirty = set()
+        for number, keys in self._dirty.items():
+            bucket = self._buckets[number]
+            if bucket:
+                part = _encoded({key: bucket.get(key, []) for key in keys})
+                entries |= self._parts.write(number, part, partial(_encoded, bucket))
+            else:
+                self._parts.drop(number)
+        entries |= self._parts.dropped()
+        self._dirty = {}
         entries[_META] = _encode(_Meta(self.clock, self.late))
         return entries | self.ahead.checkpoint()
 
@@ -223,12 +243,17 @@ class SessionTable:
         meta = _meta_decoder.decode(blob)
         self.clock, self.late = meta.clock, meta.late
         self.ahead.restore(entries)
-        for name, value in entries.items():
-            if name.startswith(b"session/"):
-                self._sessions |= _bucket_decoder.decode(value)
+        for number, blobs in self._parts.restore(entries).items():
+            bucket: dict[str, list[_Row]] = {}
+            for part in blobs:
+                bucket |= _bucket_decoder.decode(part)
+            self._buckets[number] = {key: sessions for key, sessions in bucket.items() if sessions}
+            self._sessions |= self._buckets[number]
         self._due = []
         for key, sessions in self._sessions.items():
             self._look_again(key, sessions)
+        self._starts = [(one.start, key) for key, sessions in self._sessions.items() for one in sessions]
+        heapify(self._starts)
 
 
 def _encoded(sessions: Mapping[str, Sequence[_Row]]) -> bytes:

@@ -20,12 +20,14 @@ Memory: about 330 bytes a key of an open window, and 32 bytes beside the key its
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from streams.kernel.ahead import Ahead, Fate
+from streams.kernel.parts import Parts
 
 __all__ = ["Aside", "Result", "WindowSpec", "WindowTable", "check_rows"]
 
@@ -100,23 +102,16 @@ def check_rows(rows: Sequence[tuple[str, int, int]]) -> None:
 
 
 class _Meta(msgspec.Struct, array_like=True):
-    """What a checkpoint keeps beside the panes."""
+    """What a checkpoint keeps beside the panes, revisions and pending keys."""
 
     clock: int
+    closed_at: int
     late: int
-    parts: dict[int, int]
-    """Pane start to the number of its last part."""
-    revisions: dict[int, dict[str, int]]
-    pending: dict[int, list[str]]
 
 
 _META = b"windows"
-_meta_encoder = msgspec.msgpack.Encoder()
-_meta_decoder = msgspec.msgpack.Decoder(_Meta)
-
-
-def _part_name(start: int, number: int) -> bytes:
-    return b"pane/%d/%d" % (start, number)
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.decode
 
 
 def _pack(rows: Iterable[tuple[str, Row]]) -> bytes:
@@ -129,11 +124,11 @@ def _pack(rows: Iterable[tuple[str, Row]]) -> bytes:
             packed.append(array("q", column).tobytes())
         except OverflowError:
             packed.append([str(value) for value in column])
-    return _meta_encoder.encode([[key for key, _ in pairs], *packed])
+    return _encode([[key for key, _ in pairs], *packed])
 
 
 def _unpack(blob: bytes) -> dict[str, Row]:
-    keys, *packed = msgspec.msgpack.decode(blob)
+    keys, *packed = _decode(blob)
     columns: list[Any] = []
     for column in packed:
         if isinstance(column, bytes):
@@ -144,15 +139,6 @@ def _unpack(blob: bytes) -> dict[str, Row]:
             columns.append([int(text) for text in column])
     rows = [[total, count, low, high, 0] for total, count, low, high in zip(*columns, strict=True)]
     return dict(zip(keys, rows, strict=True))
-
-
-@dataclass(slots=True)
-class _Stored:
-    """What of a pane lies in the state: number of its last part, bytes of the whole and of the parts after it."""
-
-    last: int = -1
-    whole: int = 0
-    parts: int = 0
 
 
 class WindowTable:
@@ -179,8 +165,13 @@ class WindowTable:
         """By window: how often a key's totals have been corrected."""
         self._mark = 1
         self._dirty: dict[int, list[tuple[str, Row]]] = {}
-        self._stored: dict[int, _Stored] = {}
-        self._dropped: list[bytes] = []
+        self._revised: dict[int, dict[str, None]] = {}
+        """Keys whose revisions have changed since the last checkpoint, by window."""
+        self._owing: dict[int, list[str]] = {}
+        """Keys that have become pending since the last checkpoint, by pane."""
+        self._pane_parts = Parts(b"pane/")
+        self._revision_parts = Parts(b"revision/")
+        self._pending_parts = Parts(b"pending/")
 
     def __len__(self) -> int:
         """Rows of panes that are not packed."""
@@ -241,8 +232,9 @@ class WindowTable:
                 if row[4] != mark:
                     row[4] = mark
                     dirty.append((key, row))
-            if is_late:
-                self._pending.setdefault(start, {})[key] = None
+            if is_late and key not in (owed := self._pending.setdefault(start, {})):
+                owed[key] = None
+                self._owing.setdefault(start, []).append(key)
         self.clock = clock
         return results
 
@@ -289,7 +281,16 @@ class WindowTable:
         for window in self._windows_over(start):
             revisions = self._revisions.setdefault(window, {})
             if key not in revisions and not any(key in pane for pane in self._panes(window)):
-                revisions[key] = -1
+                self._revise(window, key, -1)
+
+    def _revise(self, window: int, key: str, revision: int) -> None:
+        self._revisions.setdefault(window, {})[key] = revision
+        self._revised.setdefault(window, {})[key] = None
+
+    def _forget_revisions(self, window: int) -> None:
+        if self._revisions.pop(window, None) is not None:
+            self._revised.pop(window, None)
+            self._revision_parts.drop(window)
 
     def _windows_over(self, start: int) -> range:
         """Starts of the windows that hold the pane at ``start``."""
@@ -315,7 +316,7 @@ class WindowTable:
         panes = [*self._open, *self._closed] if self.spec.size_ms > self.spec.pane_ms else [*self._open]
         due = {window for start in panes for window in self._windows_over(start) if before < window + after <= clock}
         for window in sorted(due):
-            self._revisions.pop(window, None)
+            self._forget_revisions(window)
             results += [Result(key, window, total, n, low, high, 0) for key, total, n, low, high in self._totals(window)]
         self._settle()
 
@@ -354,9 +355,12 @@ class WindowTable:
         for window in sorted(by_window):
             revisions = self._revisions.setdefault(window, {})
             for key, total, count, low, high in self._totals(window, by_window[window]):
-                revisions[key] = revisions.get(key, 0) + 1
+                self._revise(window, key, revisions.get(key, 0) + 1)
                 results.append(Result(key, window, total, count, low, high, revisions[key]))
+        for start in self._pending:
+            self._pending_parts.drop(start)
         self._pending.clear()
+        self._owing.clear()
 
     def _settle(self) -> None:
         """Pack closed panes, let go those that are past correction, and look when the next window closes."""
@@ -368,11 +372,9 @@ class WindowTable:
         for start in [s for s in self._closed if s <= old]:
             del self._closed[start]
             self._dirty.pop(start, None)
-            stored = self._stored.pop(start, None)
-            if stored is not None:
-                self._dropped += [_part_name(start, number) for number in range(stored.last + 1)]
+            self._pane_parts.drop(start)
         for window in [w for w in self._revisions if w <= old]:
-            del self._revisions[window]
+            self._forget_revisions(window)
         self._look_ahead()
 
     def _look_ahead(self) -> None:
@@ -383,57 +385,45 @@ class WindowTable:
     # ---- state
 
     def checkpoint(self) -> dict[bytes, bytes | None]:
-        """State entries since the last call: of each pane its changed rows, or the whole once the changes outweigh it."""
-        entries: dict[bytes, bytes | None] = dict.fromkeys(self._dropped)
-        self._dropped = []
+        """State entries since the last call: of panes, revisions and pending keys what has changed."""
+        entries = self._pane_parts.dropped() | self._revision_parts.dropped() | self._pending_parts.dropped()
         for start, rows in self._dirty.items():
-            if not rows:
-                continue
-            stored = self._stored.setdefault(start, _Stored())
-            part = _pack(rows)
-            if stored.last < 0 or stored.parts + len(part) > stored.whole:
-                pane = self._open.get(start)
-                whole = self._closed[start] if pane is None else _pack(pane.items())
-                entries |= {_part_name(start, number): None for number in range(1, stored.last + 1)}
-                entries[_part_name(start, 0)] = whole
-                self._stored[start] = _Stored(0, len(whole), 0)
-            else:
-                stored.last += 1
-                stored.parts += len(part)
-                entries[_part_name(start, stored.last)] = part
-        self._dirty = {}
+            if rows:
+                entries |= self._pane_parts.write(start, _pack(rows), partial(self._packed, start))
+        for window, keys in self._revised.items():
+            revisions = self._revisions[window]
+            part = _encode({key: revisions[key] for key in keys})
+            entries |= self._revision_parts.write(window, part, partial(_encode, revisions))
+        for start, owing in self._owing.items():
+            entries |= self._pending_parts.write(start, _encode(owing), partial(_encode, list(self._pending[start])))
+        self._dirty, self._revised, self._owing = {}, {}, {}
         self._mark += 1
-        meta = _Meta(
-            self.clock, self.late, {start: s.last for start, s in self._stored.items()}, self._revisions,
-            {start: list(keys) for start, keys in self._pending.items()},
-        )  # fmt: skip
-        entries[_META] = _meta_encoder.encode([self._closed_at, meta])
+        entries[_META] = _encode(_Meta(self.clock, self._closed_at, self.late))
         return entries | self.ahead.checkpoint()
+
+    def _packed(self, start: int) -> bytes:
+        pane = self._open.get(start)
+        return self._closed[start] if pane is None else _pack(pane.items())
 
     def restore(self, entries: Mapping[bytes, bytes]) -> None:
         """Take over what checkpoints left. Without any, nothing has been seen yet."""
         blob = entries.get(_META)
         if blob is None:
             return
-        closed_at, raw = msgspec.msgpack.decode(blob, type=tuple[int, msgspec.Raw])
-        meta = _meta_decoder.decode(raw)
-        self._closed_at = closed_at
-        self.clock, self.late = meta.clock, meta.late
+        meta = _decode(blob, type=_Meta)
+        self.clock, self._closed_at, self.late = meta.clock, meta.closed_at, meta.late
         self.ahead.restore(entries)
-        self._revisions = meta.revisions
-        self._pending = {start: dict.fromkeys(keys) for start, keys in meta.pending.items()}
+        for window, blobs in self._revision_parts.restore(entries).items():
+            of = self._revisions[window] = {}
+            for part in blobs:
+                of |= _decode(part, type=dict[str, int])
+        for start, blobs in self._pending_parts.restore(entries).items():
+            self._pending[start] = {key: None for part in blobs for key in _decode(part, type=list[str])}
         spec = self.spec
-        for start, last in meta.parts.items():
+        for start, blobs in self._pane_parts.restore(entries).items():
             pane: dict[str, Row] = {}
-            stored = _Stored(last)
-            for number in range(last + 1):
-                part = entries[_part_name(start, number)]
+            for part in blobs:
                 pane.update(_unpack(part))
-                if number:
-                    stored.parts += len(part)
-                else:
-                    stored.whole = len(part)
-            self._stored[start] = stored
             if start + spec.size_ms + spec.lateness_ms <= self._closed_at and start not in self._pending:
                 self._closed[start] = _pack(sorted(pane.items()))
             else:

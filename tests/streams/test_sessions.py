@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -107,6 +108,53 @@ def test_a_late_record_joins_two_that_were_closed_and_names_both() -> None:
     assert table.fold([("a", BASE + 1_000, 4), ("b", BASE + 9_500, 1)], []) == [
         Session("a", BASE, BASE + 2_000, 7, 3, 1, 4, 1, ((BASE, 0), (BASE + 2_000, 0)))
     ]
+
+
+class Walked(dict[str, Any]):
+    """Sessions by key that count how often somebody goes through all of them."""
+
+    walks = 0
+
+    def items(self) -> Any:
+        self.walks += 1
+        return super().items()
+
+    def values(self) -> Any:
+        self.walks += 1
+        return super().values()
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_a_commit_walks_and_writes_what_changed_and_not_every_key() -> None:
+    table = SessionTable(SessionSpec(1_000))
+    table.fold([(f"device-{n}", BASE, n) for n in range(20_000)], [])
+    first = table.checkpoint()
+    table._sessions = walked = Walked(table._sessions)
+    table.fold([("device-7", BASE + 1, 1)], [])
+    second = table.checkpoint()
+    assert table.oldest == BASE
+    assert walked.walks == 0
+    assert size(second) < 300 < size(first)
+
+
+def size(entries: dict[bytes, bytes | None]) -> int:
+    return sum(len(blob or b"") for blob in entries.values())
+
+
+@given(inputs(), st.integers(0, 40))
+def test_the_oldest_is_the_oldest(given_: tuple[SessionSpec, list[Row]], cut: int) -> None:
+    spec, rows = given_
+    table = SessionTable(spec)
+    for number, row in enumerate(rows):
+        table.fold([row], [])
+        if number == cut:
+            entries = {name: blob for name, blob in table.checkpoint().items() if blob is not None}
+            table = SessionTable(spec)
+            table.restore(entries)
+        assert table.oldest == min(s.start for of in table._sessions.values() for s in of)
 
 
 def test_wrong_clocks_open_no_more_sessions_than_there_is_room_for() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.kernel.ahead import AHEAD_PANES, FAR_MOST, FAR_PER_KEY
@@ -122,6 +122,7 @@ def test_one_fast_device_is_not_the_stream() -> None:
     assert table.clock == BASE + YEAR + (AHEAD_PANES - 1) * 60_000
 
 
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(0, 900), st.booleans()), max_size=8))
 def test_wrong_clocks_open_no_more_panes_than_there_is_room_for(cuts: list[tuple[int, bool]]) -> None:
     """A device whose clock is a year ahead and runs fast, beside one that is right; wherever the state is read back."""
@@ -183,7 +184,40 @@ def test_a_commit_writes_what_changed_and_not_the_whole() -> None:
     first = table.checkpoint()
     table.fold([("device-7", BASE + 1, 1)], [])
     second = table.checkpoint()
-    assert sum(len(blob or b"") for blob in second.values()) < 200 < sum(len(blob or b"") for blob in first.values())
+    assert size(second) < 200 < size(first)
+
+
+def test_a_commit_writes_what_was_corrected_since_and_not_every_correction() -> None:
+    devices = [f"device-{n}" for n in range(10_000)]
+    table = WindowTable(WindowSpec(60_000))
+    table.fold([(device, BASE, 1) for device in devices], [])
+    table.fold([("clock", BASE + 60_000, 1), *((device, BASE, 1) for device in devices)], [])
+    whole = table.checkpoint()  # every one of them is pending
+    table.fold([("device-7", BASE, 1), ("new", BASE, 1)], [])
+    pending = table.checkpoint()
+    assert len(table.advance(BASE + 120_000)) == len(devices) + 2
+    corrected = table.checkpoint()  # every one of them has a revision
+    table.fold([("device-7", BASE, 1)], [])
+    table.advance(BASE + 121_000)
+    last = table.checkpoint()
+    assert size(pending) < 300
+    assert size(last) < 300
+    assert min(size(whole), size(corrected)) > 100_000
+    entries: dict[bytes, bytes] = {}
+    for written in (whole, pending, corrected, last):
+        entries |= {name: blob for name, blob in written.items() if blob is not None}
+        entries = {name: blob for name, blob in entries.items() if written.get(name, blob) is not None}
+    again = WindowTable(table.spec)
+    again.restore(entries)
+    late = [("device-7", BASE, 5), ("device-8", BASE, 5), ("new", BASE, 5)]
+    for one in (table, again):
+        one.fold(late, [])
+    assert [r.revision for r in again.advance(BASE + 122_000)] == [3, 2, 1]
+    assert [r.revision for r in table.advance(BASE + 122_000)] == [3, 2, 1]
+
+
+def size(entries: dict[bytes, bytes | None]) -> int:
+    return sum(len(blob or b"") for blob in entries.values())
 
 
 def test_sums_beyond_64_bits_stay_exact() -> None:
