@@ -91,7 +91,7 @@ bench: install-tests ## Measure every stage beside its own limit; writes docs/be
 .PHONY: compare
 compare: install-tests ## Measure the window job beside other stream processors (PEERS=folder of their programs, WORK=where they were prepared)
 	$(BIN)/python -m bench.streams.compare --rounds $(or $(ROUNDS),7) --peers $(or $(PEERS),../shared/peers) --work $(or $(WORK),/tmp/peers) --write docs/benchmarks.md
-	$(BIN)/python -m bench.streams.variants --records 5000000 --long 50000000
+	$(BIN)/python -m bench.streams.variants --records 5000000 --long 50000000 --write docs/benchmarks.md
 	$(BIN)/python -m bench.streams.restore
 
 .PHONY: detection

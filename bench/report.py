@@ -125,24 +125,49 @@ NOTES: Mapping[str, Note] = {
     ),
     "vehicle": Note(
         "Operators: vehicle",
-        "As exchange, over what the exchange wrote: tickets, overload, flows. Events are input records.",
+        "As exchange, over what the exchange wrote, all rules on: `tickets`, `overload`, `flows`, `legs`, `positions`, "
+        "`repeated-weighing`, `tare-drift`. Events are input records.",
         "As exchange.",
         "As exchange; a city of another mix (most of the input are pairs of weighings and plate captures).",
     ),
     "meter": Note(
         "Operators: meter",
-        "As exchange: registers and intervals to consumption. Nearly every input gives an output.",
+        "As exchange, all rules on: `meters` (registers and intervals to consumption: nearly every input gives an output) and "
+        "`anomaly`, whose detector judges every interval.",
         "As exchange, which writes nothing.",
         "As exchange; thousands of meters on one partition.",
     ),
     "device": Note(
-        "Operators: device", "As exchange: silence, power and network.", "As exchange.", "As exchange; mass outages."
+        "Operators: device",
+        "As exchange, all rules on: `silence` (with power and network), `idle-zero`, `calibration`, `weight-curve`.",
+        "As exchange.",
+        "As exchange; mass outages.",
     ),
     "site": Note(
         "Operators: site",
-        "As exchange: stock from tickets, belts and surveys; waits for the clocks of two groups.",
+        "As exchange, all rules on: `stock` from tickets, belts and surveys, `shipments`, `supply-cut`, `plate-match`; waits "
+        "for the clocks of two groups.",
         "As exchange.",
         "As exchange.",
+    ),
+    "enterprise": Note(
+        "Operators: enterprise",
+        "As exchange, all rules on: `sales` over the flows of tickets.",
+        "As exchange.",
+        "As exchange. In a week no baseline of sales is complete.",
+    ),
+    "market": Note(
+        "Operators: market",
+        "As exchange, all rules on: `prices`. There are so few quotes that opening, registry and last commit are most of the "
+        "figure.",
+        "As exchange.",
+        "As exchange; many quotes.",
+    ),
+    "operators": Note(
+        "Operators: all groups",
+        "Sums of the groups above: what all rules and tables together cost an accepted event.",
+        "As exchange, the groups' limits added up.",
+        "As exchange; the groups side by side in one process, which share its collector and caches.",
     ),
     "projector": Note(
         "Projection",

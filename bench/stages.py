@@ -1,9 +1,10 @@
 """Each stage after intake over real engines, beside its own limit: ``python -m bench.stages --engine local``.
 
-The records of a simulated city (12 sites, a week at scale 1, about 100,000) are put once into the canonical topics with the
-headers that intake stamps, each partition closed by a clock mark. Then one stage after the other runs alone in this process,
-from its start until its committed clock has passed the last record: the exchange, each operator group over what the ones
-before it wrote, and the projector over all of it. So every stage has real input, and none competes with another.
+The records of a simulated city (12 sites, a week at scale 1, about 150,000) are put once into the canonical topics with the
+headers that intake stamps, each partition closed by a clock mark. Fraud and faults of every kind are planted in it, and all
+rules are on with their defaults, so that each operator has what it looks for. Then one stage after the other runs alone in this
+process, from its start until its committed clock has passed the last record: the exchange, each operator group over what the
+ones before it wrote, and the projector over all of it. So every stage has real input, and none competes with another.
 
 Limits: for tasks, the same records read through the port and decoded with msgspec, without merge, step, output or commit; for
 the projector, a bare insert of the same blocks. One JSON object on standard output, progress on standard error.
@@ -78,17 +79,13 @@ def say(text: str) -> None:
 
 def city_records(catalog: Catalog, hours: int) -> tuple[dict[TopicPartition, list[Record]], int]:
     """Records by canonical partition in the order of receipt, as intake would have written them, and the last clock."""
-    city = City(1, "month")
+    city = City(1, "measure", "all")
     facts = registry(city)
     sites = {d["site"]: (str(d["enterprise"]), str(d["site"]), str(d["division"])) for t, d in facts if t == "site.registered"}
     scopes = {d["source"]: sites[d["site"]] for t, d in facts if t == "device.registered"}
     found: dict[TopicPartition, list[Record]] = {}
     source = "/aggregates/registry"
     place = TopicPartition(topics.REGISTRY, partition_for(source.encode(), PARTITIONS))
-    found[place] = [
-        Record(source.encode(), encode_event(type_, source, str(n), START - 1, data), Headers(START - 1, type_, "bench"))
-        for n, (type_, data) in enumerate(facts)
-    ]
     until = START + hours * HOUR_MS
     world = World(city, START)
     prefix = {d.id: d.source for d in city.devices()}
@@ -99,6 +96,12 @@ def city_records(catalog: Catalog, hours: int) -> tuple[dict[TopicPartition, lis
         tp = TopicPartition(catalog[sent.type].topic, partition_for(key.encode(), PARTITIONS))
         headers = Headers(sent.at, sent.type, "bench", *scopes[key])
         found.setdefault(tp, []).append(Record(key.encode(), sent.body, headers))
+    told = [(START - 1, type_, data) for type_, data in facts]
+    told += sorted((one for one in world.registrations if one[0] < until), key=lambda one: one[0])
+    found[place] = [
+        Record(source.encode(), encode_event(type_, source, str(n), at, data), Headers(at, type_, "bench"))
+        for n, (at, type_, data) in enumerate(told)
+    ]
     end = until + HOUR_MS
     for name, kind in topics.TOPICS.items():
         if kind in (TopicKind.CANONICAL, TopicKind.BROADCAST):
@@ -285,12 +288,15 @@ async def run(engine: str, scale: float, folder: Path, only: Sequence[str], prof
         forget(records)
         say(f"loaded in {time.perf_counter() - began:.1f} s")
         topology = Topology(log, catalog, PARTITIONS)
+        spent = wall = limit = 0.0
         for group in topology.group_names:
             wanted = not only or group in only
             watch, outputs, commits = await run_group(topology, group, end, profile and wanted)
             counts, limit_s, limit_cpu = await read_all(log, topology.inputs(group))
             events = counts.total()
             say(f"{group}: {events:,} in {watch.wall:.2f} s, limit {limit_s:.2f} s")
+            if group != EXCHANGE:
+                spent, wall, limit = spent + watch.cpu, wall + watch.wall, limit + limit_s
             if wanted:
                 detail = f"{outputs:,} outputs, {commits} commits"
                 results.append(
@@ -308,6 +314,23 @@ async def run(engine: str, scale: float, folder: Path, only: Sequence[str], prof
                         detail,
                     )
                 )
+        if not only:
+            accepted = results[0].events
+            results.append(
+                Result(
+                    "operators",
+                    engine,
+                    ENVELOPE,
+                    "all groups, one after another",
+                    accepted,
+                    accepted / wall,
+                    accepted / limit,
+                    "",
+                    spent / accepted * 1e6,
+                    None,
+                    f"{len(topology.groups)} groups, per event that the exchange read",
+                )
+            )
         if not only or "projector" in only:
             async with warehouse(engine, folder) as store:
                 results.append(await bench_projector(log, engine, store, catalog, profile))

@@ -16,6 +16,8 @@ BASE = 1_795_000_020_000
 """A full minute."""
 STEP = 0.6
 """Event time from record to record, ms."""
+QUIET_EVERY = 10
+"""Of a shape with quiet devices, every so many-th is one."""
 LATE_BY_MS = 90_000
 """A late record is up to this much behind."""
 COPY_WITHIN = 1_000
@@ -35,6 +37,10 @@ class Shape:
     copies: float = 0.0
     envelope: bool = False
     seed: int = 7
+    step_ms: float = STEP
+    """Event time from record to record."""
+    quiet: bool = False
+    """Whether some devices send nothing between six and nine tenths of the time: something for a detector to find."""
 
 
 def records(shape: Shape) -> Iterator[tuple[int, str, int, int, int, int]]:
@@ -43,7 +49,9 @@ def records(shape: Shape) -> Iterator[tuple[int, str, int, int, int, int]]:
     waiting: list[tuple[int, tuple[int, str, int, int, int, int]]] = []
     for number in range(shape.records):
         device = rng.randrange(shape.keys)
-        at = BASE + int(number * STEP)
+        if shape.quiet and device % QUIET_EVERY == 0 and 6 * shape.records <= 10 * number < 9 * shape.records:
+            device += 1
+        at = BASE + int(number * shape.step_ms)
         if shape.late and rng.random() < shape.late:
             at = max(BASE, at - rng.randrange(1, LATE_BY_MS))
         row = (

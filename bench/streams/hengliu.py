@@ -13,6 +13,9 @@ Environment:
     COMMIT_MS: commit interval (250).
     SESSION_S: how long the group waits for a worker that has died (6).
     RECORD: ``flat`` (default); ``envelope``: the same members as the data of a CloudEvent; ``unique``: a number counts once.
+    RULES: ``all``: every registered detector with its defaults on each final window, warnings to the topic ``WARN`` in the same
+        commit (``bench.streams.detecting``); ``none``: the same task without them. With either the last line that is printed is
+        ``STATE <bytes>``, what the tasks keep. Unset (default): the plain task.
     SHELL_KIND: ``faust`` (default), or ``bare``: the same loop without Faust.
     LOG_LEVEL: WARNING unless given.
     STATE: taken for the others' sake; state lies in the log.
@@ -31,6 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.streams.detecting import DetectingTopology, WindowAnomalies
 from bench.streams.job import WINDOW_MS, EnvelopeJob, FlatJob, UniqueJob
 from hengliu.compose.adapters import register_transports
 from hengliu.compose.collector import tune_collector
@@ -94,15 +98,20 @@ async def run() -> None:
     kafka, group = env["KAFKA"], env["GROUP"]
     log = await open_log(kafka, group)
     try:
-        partitions = (await log.adopt([env["IN"], env["OUT"]]))[0].partitions
+        rules, warnings = env.get("RULES", ""), env.get("WARN", "")
+        partitions = (await log.adopt([env["IN"], env["OUT"], *([warnings] if rules == "all" else [])]))[0].partitions
         window = WindowSpec(WINDOW_MS, lateness_ms=int(env.get("LATE", "0")), keep_ms=int(env.get("KEEP", "600000")))
         job = _Announced(JOBS[env.get("RECORD", "flat")](window))
-        topology = PartitionTopology(
-            log, SystemClock(), job, env["IN"], env["OUT"], partitions,
-            idle_ms=int(env.get("IDLE_MS", "2000")) or None,
-            flush_when_silent=env.get("FLUSH") == "1",
-            policy=CommitPolicy(interval_ms=int(env.get("COMMIT_MS", "250")), max_records=20_000, max_pending=1_000_000),
-        )  # fmt: skip
+        given: dict[str, Any] = {
+            "idle_ms": int(env.get("IDLE_MS", "2000")) or None,
+            "flush_when_silent": env.get("FLUSH") == "1",
+            "policy": CommitPolicy(interval_ms=int(env.get("COMMIT_MS", "250")), max_records=20_000, max_pending=1_000_000),
+        }
+        place = (log, SystemClock(), job, env["IN"], env["OUT"], partitions)
+        topology = PartitionTopology(*place, **given)
+        if rules:
+            operators = (WindowAnomalies(WINDOW_MS),) if rules == "all" else ()
+            topology = DetectingTopology(*place, **given, operators=operators, warnings=warnings)
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -118,6 +127,8 @@ async def run() -> None:
             await shell.start()
             await stopped.wait()
             await shell.stop()
+        if isinstance(topology, DetectingTopology):
+            print(f"STATE {topology.state_bytes()}", flush=True)
     finally:
         await log.close()
 

@@ -17,7 +17,10 @@ WHOLE: Final = 1.5
 
 
 def fused(found: Sequence[Found]) -> float:
-    greatest = sorted((one.surprise for one in found), reverse=True)
+    greatest = [one.surprise for one in found if one.surprise]
+    if not greatest:
+        return 0.0
+    greatest.sort(reverse=True)
     return sum(weight * surprise for weight, surprise in zip(WEIGHTS, greatest, strict=False)) / WHOLE
 
 

@@ -14,6 +14,7 @@ distances empties the short windows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import exp, isfinite, log, log1p
 from typing import Final, NamedTuple
 
@@ -77,6 +78,31 @@ class EvidenceState(msgspec.Struct, frozen=True, array_like=True):
     alarm: AlarmState = AlarmState()
 
 
+class _Plan(NamedTuple):
+    """What follows from the statistics that are wanted: they themselves in order, which means are taken of values and of
+    residuals (statistic, count), and whether any other is asked for."""
+
+    names: tuple[str, ...]
+    levels: tuple[tuple[str, int], ...]
+    seasons: tuple[tuple[str, int], ...]
+    spike: bool
+    movement: bool
+
+
+@lru_cache(maxsize=16)
+def _plan(wanted: tuple[str, ...]) -> _Plan:
+    def those(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+        return tuple((name, count) for name, count in counts.items() if name in wanted)
+
+    return _Plan(
+        tuple(name for name in STATISTICS if name in wanted),
+        those({"extreme": 1, "level-short": SHORT, "level-long": LONG}),
+        those({"season": 1, "season-short": SHORT, "season-long": LONG}),
+        "spike" in wanted,
+        "movement" in wanted,
+    )
+
+
 class Evidence:
     """The statistics of one series, those that are wanted."""
 
@@ -84,14 +110,14 @@ class Evidence:
     """Values before any statistic is made; then its tail begins to learn."""
 
     def __init__(self, wanted: Sequence[str], limits: Limits, state: EvidenceState) -> None:
-        self._wanted = frozenset(wanted)
+        plan = self._plan = _plan(tuple(wanted))
         self._origin = state.origin
         self._cadence = Cadence(limits.cadence_s, state.cadence)
         self._values, self._steps = Sample(state.values), Sample(state.steps)
         self._residuals, self._moves = Sample(state.residuals), Sample(state.moves)
-        self._season = Season(state.season or SeasonState()) if any(w.startswith("season") for w in wanted) else None
+        self._season = Season(state.season or SeasonState()) if plan.seasons else None
         self._recent, self._recent_residuals = Recent(LONG, state.recent), Recent(LONG, state.recent_residuals)
-        self._tails = {w: Tail(limits.warm_samples, state.tails.get(w, TailState())) for w in STATISTICS if w in self._wanted}
+        self._tails = {name: Tail(limits.warm_samples, state.tails.get(name, TailState())) for name in plan.names}
 
     def observe(self, time: int, value: float, learn: bool, note: bool) -> list[Found]:
         """Statistics of a sample, then what it teaches.
@@ -118,21 +144,21 @@ class Evidence:
         return found
 
     def _judge(self, time: int, value: float, learn: bool) -> list[Found]:
-        wanted = self._wanted
+        plan = self._plan
         found: list[Found] = []
         recent = self._recent
-        around = sorted(recent.values[-AROUND:]) if len(recent.values) >= AROUND else None
+        around = sorted(recent.values[-AROUND:]) if plan.spike and len(recent.values) >= AROUND else None
         recent.add(value)
         if self._values.seen < self.FIRST:
             return found
         median, scale = self._values.location()
         floor = max(self._values.resolution(), abs(self._origin or 0.0) * 1e-12)
         scale = max(scale, floor)
-        for statistic, count in (("extreme", 1), ("level-short", SHORT), ("level-long", LONG)):
-            if statistic in wanted and len(recent.values) >= count:
+        for statistic, count in plan.levels:
+            if len(recent.values) >= count:
                 mean = recent.mean(count)
                 found.append(self._found(statistic, mean, median, scale, "long-run"))
-        if "spike" in wanted and around is not None:
+        if around is not None:
             middle = around[AROUND // 2]
             step = value - middle
             if self._steps.seen >= self.FIRST:
@@ -141,7 +167,7 @@ class Evidence:
                 self._steps.add(step)
         if self._season is not None:
             found += self._seasonal(time, value, floor, learn)
-        if "movement" in wanted and recent.full:
+        if plan.movement and recent.full:
             move = log(recent.travel() + scale * 0.01)
             if self._moves.seen >= 2 * self.FIRST:
                 usual, spread = self._moves.location()
@@ -163,8 +189,8 @@ class Evidence:
         if self._residuals.seen >= 2 * self.FIRST:
             median, scale = self._residuals.location()
             scale = max(scale, floor)
-            for statistic, count in (("season", 1), ("season-short", SHORT), ("season-long", LONG)):
-                if statistic in self._wanted and len(recent.values) >= count:
+            for statistic, count in self._plan.seasons:
+                if len(recent.values) >= count:
                     mean = recent.mean(count)
                     found.append(self._found(statistic, baseline + mean, baseline + median, scale, basis))
         if learn:
@@ -185,7 +211,7 @@ class Evidence:
         kept = []
         for one in found:
             if one.statistic == "movement":
-                off, level = abs(exp(one.observed) - exp(one.baseline)), self._values.quantile(0.5)
+                off, level = abs(exp(one.observed) - exp(one.baseline)), self._values.location()[0]
             else:
                 off, level = abs(one.observed - one.baseline), one.baseline
             if off >= share * abs(level + origin):

@@ -4,10 +4,12 @@ Numbers are kept as 32-bit floats of the distance from the series' first value: 
 precision. They are rounded when they enter, not when they are saved, so a restart changes nothing.
 """
 
+import sys
 from array import array
 from bisect import bisect_left, insort
-from itertools import pairwise
+from collections.abc import Iterable
 from math import log1p
+from operator import sub
 from typing import Final
 
 import msgspec
@@ -48,15 +50,13 @@ class Recent:
 
     def mean(self, count: int) -> float:
         """Of the last ``count``."""
-        return sum(self.values[-count:]) / count
-
-    def median(self) -> float:
-        return sorted(self.values)[len(self.values) // 2]
+        return sum(self.values[-count:]) / count if count > 1 else self.values[-1]
 
     def travel(self) -> float:
         """Mean absolute step."""
         values = self.values
-        return sum(abs(b - a) for a, b in pairwise(values)) / max(1, len(values) - 1)
+        steps: Iterable[float] = map(sub, values[1:], values)
+        return sum(map(abs, steps)) / max(1, len(values) - 1)
 
     def clear(self) -> None:
         del self.values[:]
@@ -66,16 +66,22 @@ class Recent:
 
 
 class SampleState(msgspec.Struct, frozen=True, array_like=True):
+    """``median``, ``scale``, ``low`` and ``high`` follow from the values: kept so that opening need not sort."""
+
     values: bytes = b""
     seen: int = 0
     stride: int = 1
+    median: float | None = None
+    scale: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
 
 class Sample:
     """Every n-th of the past numbers, at most ``SIZE``: median and robust scale of the last ``SIZE * WIDEST`` of them.
 
     n doubles as the series grows, up to ``WIDEST``; then the oldest goes. Systematic rather than random, so that it is the same
-    in every run.
+    in every run. The order is made when somebody asks, and what follows from it is kept until the next number is.
     """
 
     SIZE: Final = 128
@@ -85,23 +91,28 @@ class Sample:
         self.values = array("f")
         self.values.frombytes(state.values)
         self.seen, self._stride = state.seen, state.stride
-        self._sorted = sorted(self.values)
+        self._sorted: list[float] | None = None
+        self._known = None if state.median is None else (state.median, state.scale, state.low, state.high)
 
     def add(self, value: float) -> bool:
         """True if this one was kept."""
         self.seen += 1
         if self.seen % self._stride:
             return False
-        self.values.append(value)
-        insort(self._sorted, self.values[-1])
-        if len(self.values) > self.SIZE:
-            if self._stride < self.WIDEST:
-                self._stride *= 2
-                self.values = self.values[1::2]
-                self._sorted = sorted(self.values)
-            else:
-                del self._sorted[bisect_left(self._sorted, self.values[0])]
-                del self.values[0]
+        values, order = self.values, self._sorted
+        values.append(value)
+        self._known = None
+        if len(values) > self.SIZE and self._stride < self.WIDEST:
+            self._stride *= 2
+            self.values = values[1::2]
+            self._sorted = None
+            return True
+        if order is not None:
+            insort(order, values[-1])
+        if len(values) > self.SIZE:
+            if order is not None:
+                del order[bisect_left(order, values[0])]
+            del values[0]
         return True
 
     @property
@@ -109,28 +120,40 @@ class Sample:
         """At least half filled, as it is after its first thinning."""
         return len(self.values) >= self.SIZE // 2
 
-    def quantile(self, share: float) -> float:
-        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
-
     def location(self) -> tuple[float, float]:
         """Median, and the larger of two robust scales that equal the standard deviation of a normal distribution:
         by the quartiles, and by the outer tenths where more than half of all values are equal."""
-        quantile = self.quantile
-        return quantile(0.5), max((quantile(0.75) - quantile(0.25)) / 1.349, (quantile(0.9) - quantile(0.1)) / 2.563)
+        return (self._known or self._learn())[:2]
 
     def resolution(self) -> float:
         """Least scale: a thousandth of the range, a millionth of the values; never zero, for what never moved may yet move."""
-        low, high = self._sorted[0], self._sorted[-1]
+        _, _, low, high = self._known or self._learn()
         return max((high - low) * 1e-3, max(abs(low), abs(high)) * 1e-6, 1e-30)
 
+    def _learn(self) -> tuple[float, float, float, float]:
+        order = self._sorted
+        if order is None:
+            order = self._sorted = sorted(self.values)
+        count = len(order)
+        quartiles = (order[int(0.75 * count)] - order[int(0.25 * count)]) / 1.349
+        tenths = (order[int(0.9 * count)] - order[int(0.1 * count)]) / 2.563
+        # Of equal numbers the order is not told: a zero with a sign would make two states of one.
+        self._known = (order[int(0.5 * count)] + 0.0, max(quartiles, tenths), order[0] + 0.0, order[-1] + 0.0)
+        return self._known
+
     def state(self) -> SampleState:
-        return SampleState(self.values.tobytes(), self.seen, self._stride)
+        if not self.values:
+            return SampleState(b"", self.seen, self._stride)
+        return SampleState(self.values.tobytes(), self.seen, self._stride, *(self._known or self._learn()))
 
 
 class TailState(msgspec.Struct, frozen=True, array_like=True):
+    """``least`` of the values: kept so that opening need not read them, since most numbers are below it."""
+
     values: bytes = b""
     ages: bytes = b""
     seen: int = 0
+    least: float = 0.0
 
 
 class Tail:
@@ -151,21 +174,23 @@ class Tail:
 
     def __init__(self, warm: int, state: TailState) -> None:
         self._warm = warm
+        self._written: TailState | None = state
+        """What was opened, until a number changes it: only then are the kept ones unpacked."""
         self._values, self._ages = array("f"), array("I")
-        self._values.frombytes(state.values)
-        self._ages.frombytes(state.ages)
-        self._seen = state.seen
-        self._sorted = sorted(self._values)
+        self._seen, self._least, self._kept = state.seen, state.least, len(state.values) // 4
+        self._oldest = int.from_bytes(state.ages[:4], sys.byteorder)
+        self._sorted: list[float] | None = None
 
     def surprise(self, size: float) -> float:
         """Decades of improbability of a size; 0 while fewer than ``warm`` numbers are known."""
-        if self._seen < self._warm:
+        if self._seen < self._warm or (self._kept and size <= self._least):
             return 0.0
+        self._unpack()
         kept = self._sorted
+        if kept is None:
+            kept = self._sorted = sorted(self._values)
         known = min(self._seen, self.MEMORY)
         rank = len(kept) - bisect_left(kept, size)
-        if rank == len(kept) and kept:
-            return 0.0
         if rank or not kept:
             return _log10((known + 1) / (rank + 1))
         upper = kept[len(kept) // 2 :]
@@ -174,22 +199,43 @@ class Tail:
 
     def add(self, size: float) -> None:
         self._seen += 1
-        while self._ages and self._seen - self._ages[0] > self.MEMORY:
+        old = self._kept and self._seen - self._oldest > self.MEMORY
+        if not old and self._kept == self.SIZE and size <= self._least:
+            return
+        self._unpack()
+        values, ages = self._values, self._ages
+        while ages and self._seen - ages[0] > self.MEMORY:
             self._drop(0)
-        if len(self._sorted) < self.SIZE or size > self._sorted[0]:
-            self._values.append(size)
-            self._ages.append(self._seen)
-            insort(self._sorted, self._values[-1])
-            if len(self._sorted) > self.SIZE:
-                self._drop(self._values.index(self._sorted[0]))
+        if len(values) < self.SIZE or size > self._least:
+            values.append(size)
+            ages.append(self._seen)
+            kept = values[-1]
+            if self._sorted is not None:
+                insort(self._sorted, kept)
+            if kept < self._least or len(values) == 1:
+                self._least = kept
+            if len(values) > self.SIZE:
+                self._drop(values.index(self._least))
+        self._written, self._kept, self._oldest = None, len(values), ages[0]
+
+    def _unpack(self) -> None:
+        if self._written is not None and not self._values:
+            self._values.frombytes(self._written.values)
+            self._ages.frombytes(self._written.ages)
 
     def _drop(self, at: int) -> None:
-        del self._sorted[bisect_left(self._sorted, self._values[at])]
+        gone = self._values[at]
+        if self._sorted is not None:
+            del self._sorted[bisect_left(self._sorted, gone)]
         del self._values[at]
         del self._ages[at]
+        if gone == self._least:
+            self._least = min(self._values, default=0.0)
 
     def state(self) -> TailState:
-        return TailState(self._values.tobytes(), self._ages.tobytes(), self._seen)
+        if self._written is not None:
+            return TailState(self._written.values, self._written.ages, self._seen, self._least)
+        return TailState(self._values.tobytes(), self._ages.tobytes(), self._seen, self._least)
 
 
 def _log10(value: float) -> float:
@@ -219,10 +265,17 @@ class Season:
         self._visits.frombytes(state.visits or bytes(4 * self.VISITS * self.HOURS))
         self._counts = bytearray(state.counts or bytes(self.HOURS))
         self._hour, self._total, self._samples = state.hour, state.total, state.samples
+        self._asked = -1
+        self._answer: tuple[float, str] | None = None
 
     def baseline(self, time: int) -> tuple[float, str] | None:
         """(value, ``hour-of-week`` | ``hour-of-day``) of an instant, ms; None while too little is known."""
-        cell = time // HOUR_MS % self.HOURS
+        hour = time // HOUR_MS
+        if hour != self._asked:
+            self._asked, self._answer = hour, self._of_cell(hour % self.HOURS)
+        return self._answer
+
+    def _of_cell(self, cell: int) -> tuple[float, str] | None:
         count = min(self.VISITS, self._counts[cell])
         if count >= 3:
             visits = sorted(self._visits[cell * self.VISITS : cell * self.VISITS + count])
@@ -240,6 +293,7 @@ class Season:
     def add(self, time: int, value: float) -> None:
         hour = time // HOUR_MS
         if hour != self._hour:
+            self._asked = -1
             if self._samples:
                 cell = self._hour % self.HOURS
                 number = self._counts[cell]
@@ -267,12 +321,16 @@ class Cadence:
     def __init__(self, given_s: int, state: CadenceState) -> None:
         self._given = given_s * 1000
         self.last, self._steps = state.last, list(state.steps)
+        self._usual = -1
 
     def usual(self) -> int:
         """0 while it is not known."""
         if self._given:
             return self._given
-        return sorted(self._steps)[len(self._steps) // 2] if len(self._steps) >= 5 else 0
+        if self._usual < 0:
+            steps = self._steps
+            self._usual = sorted(steps)[len(steps) // 2] if len(steps) >= 5 else 0
+        return self._usual
 
     def gap(self, time: int) -> float:
         """Distance of a sample from the one before, in usual ones; 1 while that is not known."""
@@ -281,7 +339,10 @@ class Cadence:
 
     def add(self, time: int) -> None:
         if self.last and time > self.last:
-            self._steps = [*self._steps[1 - self.KEPT :], time - self.last]
+            steps, step = self._steps, time - self.last
+            if len(steps) < self.KEPT or steps.pop(0) != step:
+                self._usual = -1
+            steps.append(step)
         self.last = max(time, self.last)
 
     def state(self) -> CadenceState:

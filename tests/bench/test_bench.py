@@ -6,6 +6,7 @@ import pytest
 
 from bench import flat, report
 from bench.__main__ import PAGE, jobs
+from streams.operators.catalog import GROUPS
 
 BUSY = report.Machine("2026-01-01 00:00 UTC", 2, "a processor", 8, "6.1", "3.11.7", 3.5, "abc")
 
@@ -39,6 +40,12 @@ def test_the_page_keeps_what_stands_outside_its_markers(tmp_path: Path) -> None:
     assert "did not finish: bench.flat" in text
     with pytest.raises(ValueError, match="no markers"):
         report.write_page(page, "kafka", "")
+
+
+def test_every_group_of_operators_is_measured_and_named_with_its_operators() -> None:
+    for group in GROUPS:
+        how = report.NOTES[group.name].how
+        assert all(f"`{operator.name}`" in how for operator in group.operators), f"{group.name} in bench/report.py"
 
 
 def test_every_stage_says_how_it_was_measured_and_what_it_does_not_prove() -> None:
