@@ -4,14 +4,15 @@ For windows that are keyed by what the topic is keyed by, so that no other parti
 foreign topics. No merge; headers, keys and offsets are never looked at, unless a record has to be refused. What a record holds
 and what of it is folded is a ``WindowJob``. The loop, the commit and the numbered steps are those of ``streams.kernel.task``.
 
-A topic that falls silent gets its last windows too. Nothing in its log says that time went on, so the task decides it by its
-wall clock, and commits the decision with the windows that it closed: a restart sees it closed, and records that come
-afterwards correct.
+A topic that falls silent gets its last windows too. Nothing in its log says that time went on, so the task decides it by how
+long it has heard nothing (the loop's clock, which no setting of the machine's clock moves), and commits the decision with the
+windows that it closed: a restart sees it closed, and records that come afterwards correct.
 """
 
+import asyncio
 import logging
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,9 +91,11 @@ class PartitionTask(StreamTask):
         source: the input partition.
         target: the topic that results go to, into the partition of the same number.
         side: topic for what cannot be counted, with its cause; None: it is logged and counted only.
-        idle_ms: a partition that showed nothing for this long of wall time is silent, and its clock runs on with the wall's;
-            None: its last windows stay open until the next record.
+        clock: the machine's, for when something was put aside, and for what is too far in the future as a first time.
+        idle_ms: a partition that showed nothing for this long is silent, and its clock runs on as time passes; None: its last
+            windows stay open until the next record.
         flush_when_silent: once silent, close everything at once instead of when its time is over.
+        seconds: a clock that never goes back; None: the loop's.
     """
 
     def __init__(
@@ -109,8 +112,10 @@ class PartitionTask(StreamTask):
         policy: CommitPolicy = POLICY,
         faults: Faults = no_faults,
         open_reader: OpenReader | None = None,
+        seconds: Callable[[], float] | None = None,
     ) -> None:
         super().__init__(task, log, (), 0, policy, faults, open_reader)
+        self._seconds = seconds or asyncio.get_running_loop().time
         self._wall = clock
         self._job = job
         self._source = source
@@ -124,8 +129,8 @@ class PartitionTask(StreamTask):
         self._table.ceiling = clock.now_ms() + spec.max_jump_ms
         self._seen = SeenIds()
         self._position = 0
-        self._heard = 0
-        """Wall time of the last records (of the start, before there were any), and where the clock stood then."""
+        self._heard: int | None = None
+        """When the last records came (the start, before there were any), in ms, and where the clock stood then."""
         self._heard_clock = 0
         self._empty_until = 0
         self._decoder = msgspec.json.Decoder(job.record)
@@ -174,9 +179,12 @@ class PartitionTask(StreamTask):
                 self._refuse(piece, number, {one.cause: detail}, outputs)
             self._position = piece.next_position
             count += len(piece)
-        if pieces or not self._heard:
-            self._heard, self._heard_clock = self._wall.now_ms(), self._table.clock
+        if pieces or self._heard is None:
+            self._heard, self._heard_clock = self._now_ms(), self._table.clock
         return count
+
+    def _now_ms(self) -> int:
+        return int(self._seconds() * 1_000)
 
     def _decode(self, piece: Slice, outputs: Outputs) -> tuple[list[Any], Sequence[int]]:
         """The records that decode, and which of the slice they are.
@@ -248,9 +256,9 @@ class PartitionTask(StreamTask):
         outputs.add(self._side, self._source.partition, Record(origin.encode(), msgspec.json.encode(body), headers))
 
     async def rest(self, outputs: Outputs) -> None:
-        """Notice silence: once the log has had nothing for ``idle_ms``, the clock runs on with the wall from where it stood."""
-        now = self._wall.now_ms()
-        if self._idle_ms is None or now - self._heard < self._idle_ms:
+        """Notice silence: once the log has had nothing for ``idle_ms``, the clock runs on from where it stood."""
+        now = self._now_ms()
+        if self._idle_ms is None or self._heard is None or now - self._heard < self._idle_ms:
             return
         # With nothing open the clock stands, but not for so long that whatever comes next seems to be from the future.
         jump = self._job.window.max_jump_ms
@@ -308,6 +316,7 @@ class PartitionTopology:
     flush_when_silent: bool = False
     policy: CommitPolicy = POLICY
     faults: Faults = no_faults
+    seconds: Callable[[], float] | None = None
 
     poll_records: int = 20_000
     """A record costs a microsecond here, so that many are a step of some 20 ms."""
@@ -318,7 +327,7 @@ class PartitionTopology:
     def build(self, task: TaskId, open_reader: OpenReader | None = None) -> PartitionTask:
         return PartitionTask(
             task, self.log, self.wall, self.job, TopicPartition(self.source, task.partition), self.target, self.side,
-            self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader,
+            self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader, self.seconds,
         )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def test_one_fast_device_is_not_the_stream() -> None:
     assert table.clock == BASE + YEAR + (AHEAD_PANES - 1) * 60_000
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 900), st.booleans()), max_size=8))
 def test_wrong_clocks_open_no_more_panes_than_there_is_room_for(cuts: list[tuple[int, bool]]) -> None:
     """A device whose clock is a year ahead and runs fast, beside one that is right; wherever the state is read back."""
