@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import faust
@@ -27,9 +28,10 @@ FEED_RECORDS = 5_000
 """Records that wait for a task; more stay with Faust, which stops fetching."""
 
 
-BROADCAST_REST_S = 0.015
+BROADCAST_REST_S = 0.25
 BROADCAST_LIGHT = 200
-"""What is broadcast is little beside its clocks, which every task reads; after so few records it rests for this long."""
+"""What is broadcast is little beside its clocks, which every task reads; after so few records it is looked at again when the
+task looks at its input, or after this long."""
 
 RESEEK_S = 1.0
 """One seek is enough for all that was fetched before it."""
@@ -70,6 +72,7 @@ class _Feed:
         self._waiting: deque[Slice] = deque()
         self._records = 0
         self._changed = asyncio.Condition()
+        self._asked = asyncio.Event()
         self._pump = asyncio.create_task(self._read_broadcast()) if broadcast is not None else None
         self._closed = False
 
@@ -80,7 +83,10 @@ class _Feed:
             for piece in pieces:
                 await self._queue(piece)
             if sum(map(len, pieces)) < BROADCAST_LIGHT:
-                await asyncio.sleep(BROADCAST_REST_S)
+                self._asked.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BROADCAST_REST_S):
+                        await self._asked.wait()
 
     async def _queue(self, piece: Slice) -> None:
         """Wait for room, which there is for any slice once nothing else waits."""
@@ -116,7 +122,8 @@ class _Feed:
             # Looked at each time, not when the queue is empty: clocks of the other inputs see to it that it never is, and
             # without the registry's the merge would stand still for good.
             self._pump.result()
-        await asyncio.sleep(0)  # a queue that is never empty would never let another task run
+        self._asked.set()
+        await asyncio.sleep(0)  # the broadcast's turn; and a queue that is never empty would never let another task run
         async with self._changed:
             if not self._waiting:
                 try:

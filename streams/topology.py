@@ -18,6 +18,9 @@ __all__ = ["EXCHANGE", "Topology"]
 
 EXCHANGE = "exchange"
 
+QUIET_MS = 1_000
+"""Positions and state without an output are committed after so long. Nobody waits for them; a restart reads a second again."""
+
 STAGE_MS = 15
 """A stage looks and commits this much after the one before it: what that takes for a second's share of a city's records."""
 
@@ -97,4 +100,10 @@ class Topology:
 
     def _policy(self, group: str, waited: bool) -> CommitPolicy:
         policy = (self.waited if waited else None) or self.policy
-        return replace(policy, phase_ms=(self.stage(group) * STAGE_MS) % policy.interval_ms)
+        return replace(
+            policy,
+            phase_ms=(self.stage(group) * STAGE_MS) % policy.interval_ms,
+            quiet_ms=QUIET_MS,
+            # Every group waits for every exchange task, also for one that just now has nothing.
+            clock_ms=policy.interval_ms if group == EXCHANGE else policy.clock_ms,
+        )

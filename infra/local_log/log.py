@@ -507,7 +507,7 @@ class LocalReader:
         """Move on behind a slice; None when somebody sought elsewhere while a thread was reading it."""
         tp, told = piece.tp, None
         if self._positions[tp] == piece.position:
-            told = replace(piece, position=self._told[tp])
+            told = piece if piece.position == self._told[tp] else replace(piece, position=self._told[tp])
             self._positions[tp] = self._told[tp] = piece.next_position
         self._ready.pop(tp, None)
         if self._positions[tp] < self._log._ends.get(self._id_of[tp], 0):

@@ -77,6 +77,12 @@ class Tail:
             back += 1
         if position < kept[-back].first - 1 or position > kept[-back].first:
             return None
+        if back == 1:
+            only = kept[-1]
+            if len(only.keys) > max_records:
+                return None
+            numbers = list(range(only.first, only.first + len(only.keys)))
+            return Slice(tp.topic, tp.partition, position, only.end, numbers, only.keys, only.values, only.headers)
         offsets: list[int] = []
         keys: list[bytes] = []
         values: list[bytes] = []

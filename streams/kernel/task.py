@@ -66,13 +66,14 @@ class CommitPolicy:
     """When a task commits.
 
     Attributes:
-        interval_ms: at most this long after the first uncommitted effect. 250 for throughput, 50 where a person waits
+        interval_ms: at most this long after the first uncommitted output. 250 for throughput, 50 where a person waits
             (docs/decisions/009).
-        phase_ms: while little comes, commit at the multiples of ``interval_ms`` of the loop's clock shifted by this much, and
-            look at the input only then. Tasks of one stage then commit together, which is one write, and whoever reads them
-            all wakes once; stages that follow each other at growing phases wait little for each other. None: whenever.
+        phase_ms: while little comes, look at the input and commit only at the multiples of ``interval_ms`` of the loop's clock
+            shifted by this much. Tasks of one stage then commit together, which is one write, and whoever reads them all wakes
+            once; stages that follow each other at growing phases wait little for each other. None: whenever something comes.
         light_records: a poll that brought fewer is little.
-        clock_ms: an idle task forwards its clock when it has advanced by this much.
+        quiet_ms: the same as ``interval_ms`` for what nobody waits for, positions and state without an output. None: as that.
+        clock_ms: a task whose clock others wait for forwards it when it has advanced by this much.
         max_records: records polled at once.
         max_pending: uncommitted input records at most.
     """
@@ -80,21 +81,23 @@ class CommitPolicy:
     interval_ms: int = 100
     phase_ms: int | None = None
     light_records: int = 500
+    quiet_ms: int | None = None
     clock_ms: int = 200
     max_records: int = 5_000
     max_pending: int = 50_000
 
-    def due(self, now: float, light: bool) -> float:
-        """When effects that begin at ``now`` are committed at the latest; both in seconds of the loop's clock.
+    def next_look(self, now: float) -> float:
+        """When to look again after little came; both in seconds of the loop's clock.
 
         >>> policy = CommitPolicy(interval_ms=50, phase_ms=10)
-        >>> round(policy.due(7.001, light=True), 3), round(policy.due(7.011, light=True), 3), policy.due(7.001, light=False)
-        (7.01, 7.06, 7.051)
+        >>> round(policy.next_look(7.001), 3), round(policy.next_look(7.011), 3)
+        (7.01, 7.06)
+        >>> CommitPolicy().next_look(7.001)
+        7.001
         """
-        interval = self.interval_ms / 1_000
-        if self.phase_ms is None or not light:
-            return now + interval
-        phase = self.phase_ms / 1_000
+        if self.phase_ms is None:
+            return now
+        interval, phase = self.interval_ms / 1_000, self.phase_ms / 1_000
         return phase + ((now - phase) // interval + 1) * interval
 
 
@@ -217,26 +220,38 @@ class StreamTask(ABC):
         now = asyncio.get_running_loop().time
         uncommitted = 0
         due: float | None = None
-        light = False
+        look = 0.0
         while not self._stopping:
-            if due is not None and light and policy.phase_ms is not None:
-                # Nothing leaves before: one look at all that has come by then, where each arrival would be a look of its own.
-                await asyncio.sleep(max(0.0, due - now()))
+            rested = look > now()
+            if rested:
+                await asyncio.sleep(look - now())
             timeout = 1_000 if due is None else max(1, int((due - now()) * 1_000))
             pieces = await reader.poll(policy.max_records, timeout)
-            light = sum(map(len, pieces)) < policy.light_records
             self._faults("3")
             uncommitted += self.process(pieces, self._outputs)
             if not pieces:
                 await self.rest(self._outputs)
             self._faults("5")
-            if due is None and (uncommitted or self._outputs.count or self.clock - self._forwarded >= policy.clock_ms):
-                due = policy.due(now(), light)
+            light = sum(map(len, pieces)) < policy.light_records
+            look = policy.next_look(now()) if light and (pieces or due is not None) else 0.0
+            paced = light and policy.phase_ms is not None
+            soon = (now() if rested else look) if paced else now() + policy.interval_ms / 1_000
+            due = self._due(due, uncommitted, now(), soon)
             if due is not None and (uncommitted >= policy.max_pending or now() >= due):
                 await self._commit(session)
                 self.progress.records += uncommitted
                 uncommitted, due = 0, None
                 self._faults("6")
+
+    def _due(self, due: float | None, uncommitted: int, now: float, soon: float) -> float | None:
+        """When to commit, given when it was due before: ``soon`` what somebody waits for, later what nobody does."""
+        policy = self._policy
+        ahead = self.clock - self._forwarded
+        if self._outputs.count or (self._clocked_outputs and ahead >= policy.clock_ms):
+            return soon if due is None else min(due, soon)
+        if due is None and (uncommitted or ahead >= policy.clock_ms):
+            return now + (policy.interval_ms if policy.quiet_ms is None else policy.quiet_ms) / 1_000
+        return due
 
     async def _commit(self, session: TaskSession) -> None:
         produced = self._outputs.count
