@@ -3,8 +3,8 @@
 A time further ahead than ``max_jump_ms`` comes from a device whose clock is wrong, or from a stream that has jumped. It is the
 stream once so many in a row, of different keys or in different panes, say so: however much one fast device sends within a pane
 counts once, and a single good time begins the count anew. Until then what they say waits in panes of its own. So that a wrong
-clock cannot open panes without end, a key has only so many of them, and all keys together; for what is beyond that there is
-no room, and it is refused.
+clock cannot open panes without end, a key has only so many of them, and all keys together; nor do more than so many records
+wait, since their ids may be held (``streams.kernel.seen``). For what is beyond there is no room, and it is refused.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from enum import Enum
 
 import msgspec
 
-__all__ = ["AHEAD_PANES", "FAR_MOST", "FAR_PER_KEY", "Ahead", "Fate"]
+__all__ = ["AHEAD_PANES", "FAR_MOST", "FAR_PER_KEY", "FAR_RECORDS", "Ahead", "Fate"]
 
 AHEAD_PANES = 64
 """So many pairs of a key and a pane in a row are believed."""
@@ -21,8 +21,11 @@ FAR_PER_KEY = AHEAD_PANES
 """Panes of one key that wait: as many as it takes for the only key of a partition to be believed."""
 FAR_MOST = 4_096
 """Pairs of a key and a pane that wait, of a partition."""
+FAR_RECORDS = 100_000
+"""Records in them."""
 
 PREFIX = b"ahead/"
+_META = tuple[int, list[tuple[str, int]], dict[int, int]]
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -48,6 +51,9 @@ class Ahead:
         """Keys by pane."""
         self._panes_of: Counter[str] = Counter()
         self._count = 0
+        self._records: dict[int, int] = {}
+        """By pane."""
+        self._records_count = 0
         self._least = 0
         """The first pane that waits."""
         self._dirty: set[int] = set()
@@ -60,18 +66,21 @@ class Ahead:
         if len(self.in_row) >= AHEAD_PANES:
             self.in_row.clear()
             return Fate.BELIEVED
-        if key in self._waiting.get(pane, ()):
-            return Fate.WAITS
         if self._least + self._pane_ms <= clock + self._max_jump_ms:
             self._let_go(clock)
-        if self._count >= FAR_MOST or self._panes_of[key] >= FAR_PER_KEY:
+        known = key in self._waiting.get(pane, ())
+        full = self._count >= FAR_MOST or self._panes_of[key] >= FAR_PER_KEY
+        if (full and not known) or self._records_count >= FAR_RECORDS:
             self.refused += 1
             return Fate.REFUSED
-        self._least = min(self._least, pane) if self._waiting else pane
-        self._waiting.setdefault(pane, set()).add(key)
-        self._panes_of[key] += 1
-        self._count += 1
-        self._dirty.add(pane)
+        self._records[pane] = self._records.get(pane, 0) + 1
+        self._records_count += 1
+        if not known:
+            self._least = min(self._least, pane) if self._waiting else pane
+            self._waiting.setdefault(pane, set()).add(key)
+            self._panes_of[key] += 1
+            self._count += 1
+            self._dirty.add(pane)
         return Fate.WAITS
 
     def _let_go(self, clock: int) -> None:
@@ -79,6 +88,7 @@ class Ahead:
         for pane in [p for p in self._waiting if p + self._pane_ms <= clock + self._max_jump_ms]:
             keys = self._waiting.pop(pane)
             self._count -= len(keys)
+            self._records_count -= self._records.pop(pane)
             self._dirty.add(pane)
             for key in keys:
                 self._panes_of[key] -= 1
@@ -87,13 +97,13 @@ class Ahead:
         self._least = min(self._waiting, default=0)
 
     def checkpoint(self) -> dict[bytes, bytes | None]:
-        """State entries since the last call: of each pane that changed its keys."""
+        """State entries since the last call: how many wait, and of each pane that changed its keys."""
         entries: dict[bytes, bytes | None] = {}
         for pane in self._dirty:
             keys = self._waiting.get(pane)
             entries[PREFIX + b"%d" % pane] = _encode(sorted(keys)) if keys else None
         self._dirty.clear()
-        blob = _encode((self.refused, list(self.in_row)))
+        blob = _encode((self.refused, list(self.in_row), self._records))
         if blob != self._written:
             entries[PREFIX] = self._written = blob
         return entries
@@ -103,7 +113,8 @@ class Ahead:
         for name, blob in entries.items():
             if name == PREFIX:
                 self._written = blob
-                self.refused, in_row = msgspec.msgpack.decode(blob, type=tuple[int, list[tuple[str, int]]])
+                self.refused, in_row, self._records = msgspec.msgpack.decode(blob, type=_META)
+                self._records_count = sum(self._records.values())
                 self.in_row = dict.fromkeys(in_row)
             elif name.startswith(PREFIX):
                 keys = msgspec.msgpack.decode(blob, type=set[str])

@@ -133,6 +133,15 @@ def test_wrong_clocks_open_no_more_panes_than_there_is_room_for(cuts: list[tuple
     assert [one.cause for one in aside] == ["ahead"] * (2 * FAR_PER_KEY)
 
 
+def test_so_many_records_far_ahead_wait_wherever_the_state_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.kernel.ahead.FAR_RECORDS", 100)
+    rows = [row for _ in range(150) for row in (("a", BASE, 1), ("wrong", BASE + YEAR, 1))]
+    results, aside = folded(WindowSpec(60_000), rows, [(40, True), (120, True), (210, True)])
+    assert (results, aside) == folded(WindowSpec(60_000), rows)
+    assert [r.records for r in results] == [150, 100]
+    assert len(aside) == 50
+
+
 def test_all_keys_together_have_so_many_panes_far_ahead() -> None:
     table, aside = WindowTable(WindowSpec(60_000)), list[Aside]()
     table.fold([("a", BASE, 1)], [])
