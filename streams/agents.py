@@ -34,7 +34,7 @@ BROADCAST_LIGHT = 200
 task looks at its input, or after this long."""
 
 RESEEK_S = 1.0
-"""One seek is enough for all that was fetched before it."""
+"""Seeks of one partition are so far apart: one is enough for all that was fetched before it."""
 
 APP_STOP_S = 5.0
 
@@ -210,6 +210,10 @@ class GroupHost:
         self.failures: dict[TaskId, str] = {}
         self._running: dict[int, _Running] = {}
         self._sought: dict[TopicPartition, float] = {}
+        """When a partition may be sought again."""
+        self._missing: dict[TopicPartition, int] = {}
+        """Where a task last stood when a slice came that begins behind that."""
+        self._seeking: dict[TopicPartition, asyncio.Task[None]] = {}
         self._rebuilding: set[asyncio.Task[None]] = set()
         self._attempts: dict[int, int] = {}
         """How often a partition's task has been rebuilt without a commit in between."""
@@ -273,12 +277,32 @@ class GroupHost:
         if running is None or running.feed is None:
             return
         again = await running.feed.put(piece)
-        now = asyncio.get_running_loop().time()
-        if again is not None and now >= self._sought.get(piece.tp, 0.0):
-            # What was fetched before the seek still arrives for a moment; one seek is enough for all of it.
-            self._sought[piece.tp] = now + RESEEK_S
-            logger.info("%s: a slice of %s/%s is missing, reading again from %s", running.id, *piece.tp, again)
-            await self._app.consumer.seek(faust.types.TP(*piece.tp), again)
+        if again is None:
+            return
+        self._missing[piece.tp] = again
+        if piece.tp not in self._seeking:
+            seeking = asyncio.create_task(self._read_again(running, piece.tp), name=f"seek {running.id}")
+            self._seeking[piece.tp] = seeking
+            seeking.add_done_callback(lambda _: self._seeking.pop(piece.tp, None))
+
+    async def _read_again(self, running: _Running, tp: TopicPartition) -> None:
+        """Seek to where the task stands, unless what it misses comes by itself.
+
+        What was fetched before a seek still arrives for a moment, and one seek is enough for all of it: so the next waits until
+        the last is ``RESEEK_S`` ago. It must not be left out, since nothing else may ever arrive that would ask again.
+        """
+        now = asyncio.get_running_loop().time
+        await asyncio.sleep(max(0.0, self._sought.get(tp, 0.0) - now()))
+        assert running.feed is not None
+        position = running.feed.position(tp)
+        if self._running.get(running.id.partition) is not running or self._missing[tp] != position:
+            return
+        self._sought[tp] = now() + RESEEK_S
+        logger.info("%s: a slice of %s/%s is missing, reading again from %s", running.id, *tp, position)
+        try:
+            await self._app.consumer.seek(faust.types.TP(*tp), position)
+        except Exception as error:  # noqa: BLE001 - a partition that is just being assigned anew, or an app that is going
+            logger.info("%s: %s: %s; the next assignment seeks", running.id, type(error).__name__, error)
 
     def _ended(self, running: _Running) -> None:
         if running.loop.cancelled() or self._running.get(running.id.partition) is not running:
@@ -320,9 +344,10 @@ class GroupHost:
             return
 
     async def stop(self) -> None:
-        for rebuilding in list(self._rebuilding):
-            rebuilding.cancel()
-        await asyncio.gather(*self._rebuilding, return_exceptions=True)
+        besides = [*self._rebuilding, *self._seeking.values()]
+        for one in besides:
+            one.cancel()
+        await asyncio.gather(*besides, return_exceptions=True)
         ending = list(self._running.values())
         self._running.clear()
         for running in ending:

@@ -145,6 +145,49 @@ async def test_a_slice_that_faust_drops_is_read_again(city: City, monkeypatch: p
     assert len(dropped) == 3
 
 
+class Seeks:
+    """A Faust app of whose consumer only seeks are asked."""
+
+    def __init__(self) -> None:
+        self.consumer = self
+        self.seeks: list[tuple[int, int]] = []
+
+    async def seek(self, tp: TP, position: int) -> None:
+        self.seeks.append((tp.partition, position))
+
+
+def mark(tp: TopicPartition, position: int) -> Slice:
+    """A slice of one clock mark."""
+    headers = Headers(received=position, type=CLOCK_TYPE, upstream="exchange-0")
+    return Slice(*tp, position, position + 1, [position], [b""], [b""], [headers])
+
+
+async def test_a_slice_that_is_lost_just_after_a_seek_is_read_again_too(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topic may be silent from then on: nothing arrives that would ask once more."""
+    monkeypatch.setattr(streams.agents, "RESEEK_S", 0.3)
+    app, tp = Seeks(), TopicPartition("by-meter", 0)
+    host = GroupHost(city.topology, "meter")
+    host.attach(app)
+    try:
+        await host.assigned([tp])
+        for position in (0, 2, 3):  # 1 is lost, and 3 was fetched before the seek
+            await host.deliver(mark(tp, position))
+            await asyncio.sleep(0.01)
+        assert app.seeks == [(0, 1)]
+        for position in (1, 2, 4):  # read again; 3 is lost now
+            await host.deliver(mark(tp, position))
+        assert app.seeks == [(0, 1)]
+        async with asyncio.timeout(10):
+            while len(app.seeks) < 2:  # noqa: ASYNC110 - nobody else is told
+                await asyncio.sleep(0.01)
+        for position in (5, 3):  # what came late after all needs no seek
+            await host.deliver(mark(tp, position))
+        await asyncio.sleep(0.4)
+        assert app.seeks == [(0, 1), (0, 3)]
+    finally:
+        await host.stop()
+
+
 class _Deaf:
     """A reader of the registry whose connection is gone."""
 
