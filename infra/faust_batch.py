@@ -58,6 +58,8 @@ class BatchConsumer:
         self._stashed: set[TP] = set()
         self._assigned: set[TP] = set()
         self._positions_now: dict[TP, int] = {}
+        self._asked = 0
+        """How often positions have been asked for."""
         self._reader: LogReader | None = None
         self._reading: frozenset[TP] = frozenset()
         self._rest_until = 0.0
@@ -160,8 +162,12 @@ class BatchConsumer:
     # ---- reading
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
+        self._asked += 1
+        asked = self._asked
         await self._drop_reader()
-        self._positions_now = dict(await self._positions(self.assignment()))
+        found = await self._positions(self.assignment())
+        if asked == self._asked:  # else another assignment has come meanwhile, and its answer holds
+            self._positions_now = dict(found)
         return dict(self._positions_now)
 
     async def _drop_reader(self) -> None:

@@ -16,7 +16,7 @@ import faust
 from faust.app.base import BootStrategy
 
 from hengliu.events import topics
-from hengliu.ports.log import EventLog, Fenced, LogError, LogReader, Slice, TaskId, TopicPartition
+from hengliu.ports.log import EventLog, Fenced, LogReader, Slice, TaskId, TopicPartition
 from streams.kernel.task import OpenReader, Progress, StreamTask
 from streams.supervisor import BACK_OFF_S
 
@@ -188,6 +188,7 @@ class _Running:
         except BaseException as error:
             if not self.positions.done():
                 self.positions.set_exception(error)
+                self.positions.exception()  # told by the loop's end; whoever waits here only sees that it is not open
             raise
 
     async def end(self) -> None:
@@ -218,6 +219,8 @@ class GroupHost:
         self._attempts: dict[int, int] = {}
         """How often a partition's task has been rebuilt without a commit in between."""
         self._app: Any = None
+        self._assigning = asyncio.Lock()
+        self._stopped = False
 
     @property
     def log(self) -> EventLog:
@@ -239,34 +242,39 @@ class GroupHost:
 
     async def assigned(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         wanted = {tp.partition for tp in tps}
-        leaving = [self._running.pop(p) for p in list(self._running) if p not in wanted]
+        async with self._assigning:
+            # Of two that overlap the first must not begin what the second has given away.
+            if self._stopped:
+                return {}
+            await self._end([self._running.pop(p) for p in list(self._running) if p not in wanted])
+            # Those that stayed keep producer, state and what they have read. One that an assignment before this one was opening
+            # is waited for: a second one beside it could be fenced by the first.
+            opening = []
+            for partition in sorted(wanted):
+                running = self._running.get(partition)
+                if running is None or running.loop.done():
+                    running = self._begin(partition)
+                opening.append(running.positions)
+        # Side by side, and not in each other's way: opening waits for what a predecessor left open, and for its state. Faust
+        # may give up waiting (an app that stops, a rebalance that is overtaken); that cancels nothing of what is opened.
+        if opening:
+            await asyncio.wait(opening)
+        return {tp: position for tp in tps if (position := self._stands(tp)) is not None}
+
+    def _begin(self, partition: int) -> _Running:
+        running = self._running[partition] = _Running(self, TaskId(self.group, partition))
+        running.loop.add_done_callback(lambda _: self._ended(running))
+        return running
+
+    def _stands(self, tp: TopicPartition) -> int | None:
+        """Where the task of a partition stands; None while it is not open: whoever opens it seeks."""
+        running = self._running.get(tp.partition)
+        return None if running is None or running.feed is None else running.feed.position(tp)
+
+    async def _end(self, leaving: Sequence[_Running]) -> None:
         await asyncio.gather(*(running.end() for running in leaving))
         for running in leaving:
             self.failures.pop(running.id, None)
-        # Side by side: opening waits for what a predecessor left open, and for its state.
-        found = await asyncio.gather(*(self._positions(p, [tp for tp in tps if tp.partition == p]) for p in sorted(wanted)))
-        positions = {tp: position for of_task in found for tp, position in of_task.items()}
-        return {tp: positions.get(tp, 0) for tp in tps}
-
-    async def _positions(self, partition: int, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        running = self._running.get(partition)
-        if running is None or running.loop.done():
-            return await self._open(partition)
-        # It stayed: producer, state and what it has read are still good. One that an assignment before this one was opening is
-        # waited for: a second one beside it could be fenced by the first.
-        await asyncio.shield(running.positions)
-        assert running.feed is not None
-        return {tp: running.feed.position(tp) for tp in tps}
-
-    async def _open(self, partition: int) -> Mapping[TopicPartition, int]:
-        earlier = self._running.get(partition)
-        running = _Running(self, TaskId(self.group, partition))
-        self._running[partition] = running
-        running.loop.add_done_callback(lambda _: self._ended(running))
-        if earlier is not None and not earlier.loop.done():
-            await earlier.end()
-        # Faust may give up waiting (an app that stops, a rebalance that is overtaken); that must not cancel what is opened.
-        return await asyncio.shield(running.positions)
 
     async def revoked(self, tps: Collection[TopicPartition]) -> None:
         """Nothing to do yet: delivery has stopped, and whoever gets a task fences ours before it reads state."""
@@ -281,28 +289,28 @@ class GroupHost:
             return
         self._missing[piece.tp] = again
         if piece.tp not in self._seeking:
-            seeking = asyncio.create_task(self._read_again(running, piece.tp), name=f"seek {running.id}")
+            seeking = asyncio.create_task(self._read_again(piece.tp), name=f"seek {running.id}")
             self._seeking[piece.tp] = seeking
             seeking.add_done_callback(lambda _: self._seeking.pop(piece.tp, None))
 
-    async def _read_again(self, running: _Running, tp: TopicPartition) -> None:
-        """Seek to where the task stands, unless what it misses comes by itself.
+    async def _read_again(self, tp: TopicPartition) -> None:
+        """Seek to where a task stands, unless what it misses comes by itself.
 
         What was fetched before a seek still arrives for a moment, and one seek is enough for all of it: so the next waits until
         the last is ``RESEEK_S`` ago. It must not be left out, since nothing else may ever arrive that would ask again.
         """
         now = asyncio.get_running_loop().time
-        await asyncio.sleep(max(0.0, self._sought.get(tp, 0.0) - now()))
-        assert running.feed is not None
-        position = running.feed.position(tp)
-        if self._running.get(running.id.partition) is not running or self._missing[tp] != position:
-            return
-        self._sought[tp] = now() + RESEEK_S
-        logger.info("%s: a slice of %s/%s is missing, reading again from %s", running.id, *tp, position)
-        try:
-            await self._app.consumer.seek(faust.types.TP(*tp), position)
-        except Exception as error:  # noqa: BLE001 - a partition that is just being assigned anew, or an app that is going
-            logger.info("%s: %s: %s; the next assignment seeks", running.id, type(error).__name__, error)
+        while tp in self._missing:
+            await asyncio.sleep(max(0.0, self._sought.get(tp, 0.0) - now()))
+            position = self._stands(tp)
+            if self._missing.pop(tp) != position:
+                continue
+            self._sought[tp] = now() + RESEEK_S
+            logger.info("%s: a slice of %s/%s is missing, reading again from %s", self.group, *tp, position)
+            try:
+                await self._app.consumer.seek(faust.types.TP(*tp), position)
+            except Exception as error:  # noqa: BLE001 - a partition that is just being assigned anew, or an app that is going
+                logger.info("%s: %s: %s; the next assignment seeks", self.group, type(error).__name__, error)
 
     def _ended(self, running: _Running) -> None:
         if running.loop.cancelled() or self._running.get(running.id.partition) is not running:
@@ -323,35 +331,30 @@ class GroupHost:
         partition = failed.id.partition
         if failed.stream.progress.commits:
             self._attempts[partition] = 0
-        while True:
-            attempt = self._attempts.get(partition, 0)
-            self._attempts[partition] = attempt + 1
-            await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
-            if self._running.get(failed.id.partition) is not failed:
-                return  # it was revoked or assigned anew meanwhile
-            try:
-                positions = await self._open(failed.id.partition)
-            except LogError as error:
-                logger.warning("%s could not be opened: %s", failed.id, error)
-                self._running[failed.id.partition] = failed
-                continue
-            self.failures.pop(failed.id, None)
-            try:
-                for tp, position in positions.items():
-                    await self._app.consumer.seek(faust.types.TP(tp.topic, tp.partition), position)
-            except Exception as error:  # noqa: BLE001 - a partition that is just being assigned anew, or an app that is going
-                logger.info("%s: %s: %s; the next assignment seeks", failed.id, type(error).__name__, error)
-            return
+        attempt = self._attempts.get(partition, 0)
+        self._attempts[partition] = attempt + 1
+        await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+        if self._running.get(partition) is not failed:
+            return  # it was revoked or assigned anew meanwhile
+        running = self._begin(partition)
+        await asyncio.wait([running.positions])
+        if running.feed is None or self._running.get(partition) is not running:
+            return  # what could not be opened is rebuilt in its turn
+        self.failures.pop(running.id, None)
+        try:
+            for tp in running.positions.result():
+                await self._app.consumer.seek(faust.types.TP(tp.topic, tp.partition), running.feed.position(tp))
+        except Exception as error:  # noqa: BLE001 - a partition that is just being assigned anew, or an app that is going
+            logger.info("%s: %s: %s; the next assignment seeks", running.id, type(error).__name__, error)
 
     async def stop(self) -> None:
+        self._stopped = True
         besides = [*self._rebuilding, *self._seeking.values()]
         for one in besides:
             one.cancel()
         await asyncio.gather(*besides, return_exceptions=True)
-        ending = list(self._running.values())
-        self._running.clear()
-        for running in ending:
-            await running.end()
+        async with self._assigning:
+            await self._end([self._running.pop(p) for p in list(self._running)])
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]

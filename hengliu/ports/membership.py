@@ -28,7 +28,8 @@ class PartitionHost(Protocol):
 
     async def assigned(self, tps: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """These partitions, and only these, are ours from now on. Opens the sessions of tasks that are new (which fences
-        whoever had them), keeps those that stayed, ends the others; returns the position to read each partition from.
+        whoever had them), keeps those that stayed, ends the others; returns the position to read each partition from. One whose
+        task cannot be opened is left out, and holds no other up: it is sought once its task is open.
         """
         ...
 

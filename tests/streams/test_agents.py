@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,21 @@ from hengliu.compose.adapters import register_transports
 from hengliu.events.catalog import Catalog
 from hengliu.events.envelope import encode_event
 from hengliu.ports.clock import SystemClock
-from hengliu.ports.log import CLOCK_TYPE, Headers, LogUnavailable, Record, Slice, TopicPartition, partition_for
+from hengliu.ports.log import (
+    CLOCK_TYPE,
+    Headers,
+    LogUnavailable,
+    Record,
+    Slice,
+    TaskId,
+    TaskState,
+    TopicPartition,
+    partition_for,
+)
 from infra.faust_batch import MAX_OUTSTANDING_SLICES, BatchConsumer
 from infra.local_log import LocalLog
 from streams.agents import FaustShell, GroupHost
+from streams.kernel.task import ExchangeTask, OperatorTask
 from streams.supervisor import Supervisor
 from streams.topology import Topology
 
@@ -243,6 +255,98 @@ async def test_an_assignment_that_faust_gives_up_waiting_for_leaves_a_sound_task
         assert host.failures == {}
     finally:
         await host.stop()
+
+
+async def test_of_two_assignments_that_overlap_the_later_holds(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first still ends what it gives away, the second gives everything away."""
+    end = streams.agents._Running.end
+
+    async def slowly(self: Any) -> None:
+        await asyncio.sleep(0.05)
+        await end(self)
+
+    monkeypatch.setattr(streams.agents._Running, "end", slowly)
+    host = GroupHost(city.topology, "meter")
+    try:
+        await host.assigned([TopicPartition("by-meter", 1)])
+        first = asyncio.create_task(host.assigned([TopicPartition("by-meter", 0)]))
+        await asyncio.sleep(0)
+        assert await host.assigned([]) == {}
+        await first
+        assert host.progress() == {}
+    finally:
+        await host.stop()
+
+
+async def test_positions_for_an_assignment_that_was_overtaken_are_not_read_from() -> None:
+    tp, answers = TP("by-meter", 0), [asyncio.get_running_loop().create_future() for _ in range(2)]
+    asked = iter(answers)
+
+    async def assigned(_: Any) -> Any:
+        return await next(asked)
+
+    consumer = object.__new__(BatchConsumer)
+    consumer.app = SimpleNamespace(host=SimpleNamespace(assigned=assigned))
+    consumer._assigned, consumer._reader, consumer._positions_now, consumer._asked = {tp}, None, {}, 0
+    first, second = (asyncio.create_task(consumer.seek_to_committed()) for _ in range(2))
+    await asyncio.sleep(0)
+    answers[1].set_result({TopicPartition(*tp): 7})
+    assert await second == {tp: 7}
+    answers[0].set_result({TopicPartition(*tp): 3})
+    assert await first == {tp: 7}
+    assert await consumer.position(tp) == 7
+
+
+@pytest.mark.logs_errors
+async def test_a_task_whose_state_cannot_be_restored_holds_no_other_up(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    restore, failing = OperatorTask.restore, [True]
+
+    def broken(self: OperatorTask, state: TaskState) -> None:
+        if self.task.partition == 1 and failing:
+            raise ValueError("made by this test")
+        restore(self, state)
+
+    monkeypatch.setattr(OperatorTask, "restore", broken)
+    app, host = Seeks(), GroupHost(city.topology, "meter")
+    host.attach(app)
+    try:
+        tps = [TopicPartition("by-meter", p) for p in range(PARTITIONS)]
+        assert await host.assigned(tps) == {tps[0]: 0}
+        assert list(host.failures.values()) == ["ValueError: made by this test"]
+        await asyncio.sleep(0.3)  # the first attempt to rebuild it fails as well
+        assert (list(host.failures), app.seeks) == ([TaskId("meter", 1)], [])
+        failing.clear()
+        async with asyncio.timeout(10):
+            while not app.seeks:  # noqa: ASYNC110 - nobody else is told
+                await asyncio.sleep(0.01)
+        assert app.seeks == [(1, 0)]
+        assert host.failures == {}
+    finally:
+        await host.stop()
+
+
+@pytest.mark.logs_errors
+async def test_a_group_works_on_while_one_of_its_tasks_cannot_be_opened(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    restore, failing = ExchangeTask.restore, [True, True, True]
+
+    def broken(self: ExchangeTask, state: TaskState) -> None:
+        if self.task.partition == partition_for(SOURCE.encode(), PARTITIONS) and failing:
+            failing.pop()
+            raise ValueError("made by this test")
+        restore(self, state)
+
+    monkeypatch.setattr(ExchangeTask, "restore", broken)
+    running = faust_shell(city)
+    await running.start()
+    try:
+        exchange = next(s for s in running._shells if s.host.group == "exchange")
+        app = exchange._app
+        await city.truck(1)
+        assert len(await city.wait_for_tickets(1)) == 1
+        assert exchange._app is app, "one task's failure has cost the group its app"
+        assert failing == []
+    finally:
+        await running.stop()
 
 
 async def test_a_seek_while_the_local_transport_reads_does_not_end_its_app(city: City) -> None:
