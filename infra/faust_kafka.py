@@ -106,8 +106,14 @@ class Consumer(BatchConsumer, driver.Consumer):  # type: ignore[misc]
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         # A member that does not poll for ``max_poll_interval_ms`` is taken for dead: our polls are what tells that we live.
-        with self._thread._ensure_consumer()._subscription.fetch_context():
+        polling = self._thread._ensure_consumer()._subscription.fetch_context()
+        polling.__enter__()
+        try:
             return await super()._getmany(active_partitions, timeout)
+        finally:
+            # Not by ``with``: the client's context does not count down what ends with an error, and a member that seems to be
+            # polling for ever is never taken for dead.
+            polling.__exit__(None, None, None)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """The driver would look for fetches of its own client. Liveness is tied to what tasks commit (``/readyz``)."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
 import streams.agents
@@ -26,6 +27,7 @@ from hengliu.ports.log import (
     partition_for,
 )
 from infra.faust_batch import MAX_OUTSTANDING_SLICES, BatchConsumer
+from infra.faust_kafka import Consumer
 from infra.local_log import LocalLog
 from streams.agents import FaustShell, GroupHost
 from streams.kernel.task import ExchangeTask, OperatorTask
@@ -365,6 +367,23 @@ async def test_a_seek_while_the_local_transport_reads_does_not_end_its_app(city:
         assert vehicle._app is app
     finally:
         await running.stop()
+
+
+async def test_a_poll_that_failed_is_not_taken_for_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group's client counts polls under way, and while there is one the member lives, whatever it does."""
+    subscription = SubscriptionState()
+
+    async def failing(*_: Any) -> Any:
+        assert subscription.fetcher_idle_time == 0
+        raise LogUnavailable("made by this test")
+
+    monkeypatch.setattr(BatchConsumer, "_getmany", failing)
+    consumer = object.__new__(Consumer)
+    consumer._thread = SimpleNamespace(_ensure_consumer=lambda: SimpleNamespace(_subscription=subscription))
+    with pytest.raises(LogUnavailable):
+        await consumer._getmany(None, 1.0)
+    await asyncio.sleep(0.001)
+    assert subscription.fetcher_idle_time > 0
 
 
 @pytest.mark.parametrize("guarded", [True, False])
