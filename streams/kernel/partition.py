@@ -90,7 +90,8 @@ class PartitionTask(StreamTask):
     Args:
         source: the input partition.
         target: the topic that results go to, into the partition of the same number.
-        side: topic for what cannot be counted, with its cause; None: it is logged and counted only.
+        side: topic for what cannot be counted, with its cause, into the partition of the same number; None: it is logged and
+            counted only.
         clock: the machine's, for when something was put aside, and for what is too far in the future as a first time.
         idle_ms: a partition that showed nothing for this long is silent, and its clock runs on as time passes; None: its last
             windows stay open until the next record.
@@ -153,6 +154,15 @@ class PartitionTask(StreamTask):
     def duplicates(self) -> int:
         """Second copies of records that were left out."""
         return self._seen.duplicates
+
+    async def run(self) -> None:
+        """As of every task; and at once UnknownPartition if one of its topics has no partition of this number.
+
+        The first window, or the first record to be put aside, would find out otherwise, and perhaps weeks later.
+        """
+        outputs = [topic for topic in (self._target, self._side) if topic is not None]
+        await self._log.end_positions([self._source, *(TopicPartition(topic, self._source.partition) for topic in outputs)])
+        await super().run()
 
     def positions(self) -> dict[TopicPartition, int]:
         return {self._source: self._position}

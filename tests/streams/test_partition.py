@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from hengliu.ports.clock import ManualClock
-from hengliu.ports.log import EventLog, Headers, Record, TaskId, TopicKind, TopicPartition, TopicSpec
+from hengliu.ports.log import EventLog, Headers, Record, TaskId, TopicKind, TopicPartition, TopicSpec, UnknownPartition
 from infra.local_log import LocalLog
 from streams.kernel.ahead import FAR_PER_KEY
 from streams.kernel.partition import PartitionTopology
@@ -156,6 +157,15 @@ async def test_silence_is_not_measured_by_a_clock_that_can_be_set(bench: Bench) 
         bench.clock.advance(-7_200 * SECOND)
         bench.passed += 11
         assert await bench.results(0, 1) == [row("a", 0, [5, 6])]
+
+
+@pytest.mark.parametrize("lacking", [{"target": "narrow"}, {"side": "narrow"}])
+async def test_a_topic_with_too_few_partitions_is_told_at_the_start(bench: Bench, lacking: dict[str, str]) -> None:
+    await bench.log.create_topics([TopicSpec("narrow", TopicKind.DERIVED, 1)])
+    topology = replace(bench.topology(), **lacking)  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        with pytest.raises(UnknownPartition, match="narrow/1"):
+            await topology.build(TaskId("windows", 1)).run()
 
 
 async def test_a_silent_partition_holds_no_other_back(bench: Bench) -> None:
