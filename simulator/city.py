@@ -242,10 +242,15 @@ SIZES: Mapping[str, Size] = {
         overload_every_loads=60, repeat_every_visits=400, missing_tare_every_visits=400, duplicate_every_events=20_000,
         conflicts_per_day=0.5, malformed_per_day=0.5, outages_per_day=0.7, silences_per_day=0.7, power_cuts_per_day=0.7,
         future_clocks_per_day=0.3, breakdown_every_trips=60)),
+    "queues": Size(2, 1, 0, 1, 0, 0, 0, 60, 3_600, 1_800, 300, 1_800, Rates(
+        overload_every_loads=60, repeat_every_visits=400, missing_tare_every_visits=400, duplicate_every_events=20_000,
+        conflicts_per_day=0.5, malformed_per_day=0.5, outages_per_day=0.3, silences_per_day=0.7, power_cuts_per_day=0.3,
+        future_clocks_per_day=0.3, breakdown_every_trips=60)),
 }  # fmt: skip
 """``tiny``: three sites for tests. ``demo``: 25 sites, about 180,000 events a day. ``month``: 12 sites, few enough events
 (about 14,000 a day) to load a month in minutes. ``measure``: 12 sites with positions every ten minutes, for a fortnight
-through every rule; what goes wrong on an ordinary day is rare in it, so that what is planted shows."""
+through every rule; what goes wrong on an ordinary day is rare in it, so that what is planted shows. ``queues``: as many trucks
+at four sites, so that a dozen of them stand behind a scale that nobody is weighed on."""
 
 LIMITS_KG: Mapping[tuple[str, int], int] = {
     ("rigid", 2): 18_000, ("rigid", 3): 25_000, ("rigid", 4): 31_000,

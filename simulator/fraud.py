@@ -42,6 +42,8 @@ class Fraud(ABC):
             if isinstance(every := getattr(self.irregular, name), int) and every and "_every_" in name
         }
         self._phantoms = PlateMaker(city.rng("irregular", "plates"), {t.plate for t in city.trucks})
+        # Of its own: whether scales jam or not, everything else is drawn as it was.
+        self._jams = city.rng("irregular", "jams")
         self._boost: dict[str, int] = {}
         self._boosted = ""
         self._numbered = ("", "", "")
@@ -122,6 +124,9 @@ class Fraud(ABC):
                 self._fraudulent("dead-scales", "supply-cut", w.site.id, w.site.id, since, until)
         else:
             w.dark_count = 0
+        if t < w.jammed_until:
+            end = w.jammed_until + HOUR_MS
+            self._fraudulent("queued", "plate-mismatch", d.truck.plate, w.site.id, t, end, near=True)
         if not d.trip.kind and not d.overload and self._now("cloned_every_visits"):
             d.trip.kind, d.trip.seen = "cloned", self._phantoms.ordinary()
             d.trip.planted = self._fraudulent(
@@ -323,6 +328,8 @@ class Fraud(ABC):
         ):
             for _n in range(self._count(mean)):
                 self._at(t + self._fraud.randrange(20 * HOUR_MS) // HOUR_MS * HOUR_MS, handler, None)
+        for _n in range(int(i.jammed_per_day + self._jams.random())):
+            self._at(t + self._jams.randrange(22 * HOUR_MS), self._jam, None)
         if self._count(i.stop_per_day) and (awake := [w for w in self._awake(t) if w.site.process is not None]):
             self._at(t + 20 * HOUR_MS, self._announce_stop, self._fraud.choice(awake))
         mines = [w for w in self.works.values() if w.site.kind == "mine"]
@@ -441,6 +448,14 @@ class Fraud(ABC):
         for _n in range(self._fraud.randint(6, 14)):
             self._at(since + self._fraud.randint(8 * MINUTE_MS, until - since - 40 * MINUTE_MS), self._smuggle, w)
         self._fraudulent("unplugged", "supply-cut", w.site.id, w.site.id, since, until, *(s.device.source for s in w.scales))
+
+    def _jam(self, t: int, _: Any) -> None:
+        """Nobody is weighed for a while, though the scales are alive: a load cell, a lorry that lost its coal on the way up."""
+        if awake := self._awake(t):
+            w = self._jams.choice(awake)
+            w.jammed_until = t + self._jams.randint(30, 120) * MINUTE_MS
+            for scale in w.scales:
+                scale.free_at = max(scale.free_at, w.jammed_until)
 
     def _smuggle(self, t: int, w: Works) -> None:
         plate = self._phantoms.ordinary()

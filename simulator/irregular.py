@@ -53,6 +53,9 @@ class Irregularities:
     """Near: the camera takes one character for one like it, and is not sure."""
     blind_every_captures: int = 0
     """Near: the camera misses a truck."""
+    jammed_per_day: float = 0
+    """Near: the scales of a works stand still for half an hour to two (they report, but nobody is weighed) while trucks drive
+    in and queue; when they are weighed the gate has seen them long before."""
     # repeated-weighing
     reweigh_every_unloads: int = 0
     """A second gross of the same load a quarter of an hour later, for a second slip (一车多单)."""
@@ -133,7 +136,7 @@ PROFILES: Mapping[str, Irregularities] = {
     "none": Irregularities(),
     "all": Irregularities(
         name="all",
-        cloned_every_visits=120, slip_every_captures=60, blind_every_captures=150,
+        cloned_every_visits=120, slip_every_captures=60, blind_every_captures=150, jammed_per_day=1.5,
         reweigh_every_unloads=25, reset_every_unloads=60,
         ballast_every_trips=150, body_per_day=0.5,
         curves=True, chip_every_weighings=60, step_off_every_weighings=40,

@@ -110,7 +110,7 @@ class Works:
         self.offline_plates: set[str] = set()
         self.next_hold = 0
         self.closed = self.stopping = self.stopped = False
-        self.dark_until = self.dark_count = self.idle_since = self.asked = 0
+        self.dark_until = self.dark_count = self.idle_since = self.asked = self.jammed_until = 0
 
 
 class Trip:

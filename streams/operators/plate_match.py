@@ -8,6 +8,11 @@ and weighings go in pairs, and this operator joins them twice:
    after the bound once more whatever is nearest in time and on the right side of the gate. A weighing that nobody saw and a
    capture of a vehicle that nobody weighed, at the same place and about the same time, are one vehicle under two plates.
 
+A queue makes the way from the gate to the scale longer than any bound, and then captures and weighings of different trucks
+stand alone about the same time. So whoever the gate saw driving in, and not out again, is still there until it has been weighed
+laden and empty: when it is weighed hours later it takes its own capture, and a weighing of it that stays alone accuses nobody,
+though it may still be what a camera misread.
+
 A *witness* is the gate cameras of a site together, or the cameras that a scale has to itself (registered with ``watches``); a
 scale that has some is judged by those alone. A witness is heard only while most weighings meet a capture of their own with it:
 a site with a camera on one side only does not accuse. Nor does what a camera saw while its clock ran ahead: when it arrives, it
@@ -27,6 +32,7 @@ from streams.operators.plates import (
     SKEW_MS,
     Capture,
     Clock,
+    Inside,
     Mismatch,
     Passed,
     PlateMatchPolicy,
@@ -40,7 +46,9 @@ from streams.rules.policy import policy_of
 
 __all__ = ["PlateMatch"]
 
-_SAME, _OTHER, _WITNESS, _PASSED, _CLOCKS = "same", "other", "witness", "passed", "clocks"
+_SAME, _OTHER, _WITNESS, _PASSED, _CLOCKS, _INSIDE = "same", "other", "witness", "passed", "clocks", "inside"
+_PASSAGES = 6
+"""Passages of one plate that are held, and as many weighings."""
 _ALONE = 64
 """Captures and weighings without their like that wait for each other, each at most, of one witness."""
 
@@ -63,7 +71,7 @@ class PlateMatch:
     """
 
     name: Final = "plate-match"
-    version: Final = 1
+    version: Final = 2
     inputs: Final = frozenset({"weighing.measured", "plate.captured"})
     emits: Final = frozenset({"warning.raised", "warning.updated", "warning.cleared"})
     tables: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -72,6 +80,7 @@ class PlateMatch:
         _WITNESS: Witness,
         _PASSED: Passed,
         _CLOCKS: Clock,
+        _INSIDE: Inside,
         TIMER_TABLE: TimerRow,
     }
 
@@ -140,10 +149,19 @@ class _Step:
             passed: Passed | None = self.scratch.get(_PASSED, key)
             if passed is not None and passed.known:  # whoever passed the gate comes to be weighed another time
                 self.scratch.put(_PASSED, key, Passed((), passed.until))
+            if gate and data.direction is not None:
+                self._passes(witness, key, time, data.direction == "in", policy, received)
         if self._take_back(witness, data.plate, time, bound, row, seen=weighed):
             return
         if weighed:
             weighing = Weighed(data.plate, time, batch.origins[row], scope)
+            inside: Inside | None = self.scratch.get(_INSIDE, key)
+            if inside is not None:
+                times = tuple(sorted((*inside.weighed, time))[-_PASSAGES:])
+                self.scratch.put(_INSIDE, key, msgspec.structs.replace(inside, weighed=times))
+            if gate and not self._in_time(key, time, bound) and self._comes_from_queue(witness, data.plate, time, policy):
+                self._put(witness, self._get(witness).with_verdict(True))
+                return
             capture, out = self._same.right(key, Waiting(id_, time, received, weighing), bound)
             met = capture is not None
         else:
@@ -154,6 +172,49 @@ class _Step:
             self._put(witness, self._get(witness).with_verdict(True))
         for alone in out:
             self._alone(alone)
+
+    def _passes(self, witness: str, key: str, time: int, inwards: bool, policy: PlateMatchPolicy, received: int) -> None:
+        """Note who drives in or out."""
+        found: Inside | None = self.scratch.get(_INSIDE, key)
+        until = received + policy.inside_s * 1_000 + 2 * _bound(policy, witness).latest_ms
+        known = found or Inside((), (), until)
+        passages = tuple(sorted({*known.passages, (time, inwards)})[-_PASSAGES:])
+        self.scratch.put(_INSIDE, key, Inside(passages, known.weighed, until))
+        if found is None:
+            self.timers.set(until, f"{_INSIDE}\x1f{key}")
+        row = self._get(witness)
+        if not inwards and time > row.left:
+            self._put(witness, msgspec.structs.replace(row, left=time))
+
+    def _is_inside(self, witness: str, weighing: Waiting[Weighed], policy: PlateMatchPolicy) -> bool:
+        """Whether the gates saw the vehicle drive in and not out again. They can tell only where they see vehicles leave."""
+        within = policy.inside_s * 1_000
+        known: Inside | None = self.scratch.get(_INSIDE, f"{witness}\x1f{weighing.item.plate}")
+        seen_out = self._get(witness).left >= weighing.time - within
+        return known is not None and seen_out and known.at(weighing.time, within)
+
+    def _in_time(self, key: str, time: int, bound: Bound) -> bool:
+        """Whether a capture of the same plate waits within the bound."""
+        return any(bound.earliest_ms <= time - c.time <= bound.latest_ms for c in self._same.waiting(key).left)
+
+    def _comes_from_queue(self, witness: str, plate: str, time: int, policy: PlateMatchPolicy) -> bool:
+        """Whether the vehicle's own capture on the way in already stands alone, for want of a weighing in time: it takes it."""
+        pending = self._other.waiting(witness)
+        own = [
+            c for c in pending.left
+            if c.item.plate == plate and c.item.direction == "in" and -SKEW_MS <= time - c.time <= policy.inside_s * 1_000
+        ]  # fmt: skip
+        if not own:
+            return False
+        taken = max(own, key=lambda c: c.order)
+        self._keep(witness, tuple(c for c in pending.left if c is not taken), pending.right)
+        return True
+
+    def _keep(self, witness: str, left: tuple[Waiting[Capture], ...], right: tuple[Waiting[Weighed], ...]) -> None:
+        if left or right:
+            self.scratch.put(_OTHER, witness, Pending(left, right))
+        else:
+            self.scratch.delete(_OTHER, witness)
 
     def _witness_of(self, source: str, time: int, site: str, weighed: bool) -> str:
         device = self._state.reference.device(source, time)
@@ -200,6 +261,12 @@ class _Step:
                     self.timers.set(passed.until, subject)
                 else:
                     self.scratch.delete(_PASSED, key)
+            elif table == _INSIDE:
+                inside: Inside = self.scratch.get(_INSIDE, key)
+                if inside.until > due:
+                    self.timers.set(inside.until, subject)
+                else:
+                    self.scratch.delete(_INSIDE, key)
 
     def _alone(self, alone: Alone) -> None:
         """Neither side met its like: the second join."""
@@ -230,7 +297,12 @@ class _Step:
                 continue  # taken by one before it
             policy, version = policy_of(self._state, self._default, alone.one.time) or (self._default, 0)
             within = _bound(policy, witness).latest_ms
-            pairs = [(alone.one, w) for w in weighings] if alone.side == "left" else [(c, alone.one) for c in captures]
+            if alone.side == "right" and self._is_inside(witness, alone.one, policy):
+                weighings = [w for w in weighings if w is not alone.one]
+                self._put(witness, self._get(witness).with_verdict(True))
+                continue
+            strangers = [w for w in weighings if not self._is_inside(witness, w, policy)]
+            pairs = [(alone.one, w) for w in strangers] if alone.side == "left" else [(c, alone.one) for c in captures]
             near = [(abs(c.time - w.time), c.order, w.order, c, w) for c, w in pairs if self._may_be(c.item, w.item)]
             fitting = [n for n in near if n[0] <= within]
             capture, weighing = min(fitting, key=lambda f: f[:3])[3:] if fitting else (alone.one, alone.one)
@@ -243,10 +315,7 @@ class _Step:
         gone = [a.one for a in leaving]
         left = tuple(c for c in pending.left if any(c is other for other in captures) and c not in gone)
         right = tuple(w for w in pending.right if any(w is other for other in weighings) and w not in gone)
-        if left or right:
-            self.scratch.put(_OTHER, witness, Pending(left, right))
-        else:
-            self.scratch.delete(_OTHER, witness)
+        self._keep(witness, left, right)
 
     def _differ(
         self,

@@ -12,12 +12,26 @@ import msgspec
 from streams.operators.records import DAY_MS, Scope
 from streams.rules.policy import parameter
 
-__all__ = ["OPEN", "SKEW_MS", "Capture", "Clock", "Mismatch", "Passed", "PlateMatchPolicy", "Weighed", "Witness", "differing"]
+__all__ = [
+    "OPEN",
+    "SKEW_MS",
+    "Capture",
+    "Clock",
+    "Inside",
+    "Mismatch",
+    "Passed",
+    "PlateMatchPolicy",
+    "Weighed",
+    "Witness",
+    "differing",
+]
 
 OPEN: Final = 64
 """Open warnings held of one witness; each for a day at most."""
 SKEW_MS: Final = 60_000
 """How far the clocks of a camera and a scale may be apart, and one may go back when it is set."""
+CROSSINGS: Final = 2
+"""Weighings of a visit, laden and empty."""
 _HEARD = 64
 """Verdicts of a witness that its reliability is counted over."""
 
@@ -26,7 +40,8 @@ _HEARD = 64
 class PlateMatchPolicy:
     """Parameters of rule ``plate-match``: this platform's choice.
 
-    ``gate_within_s`` covers the queue between gate and scale. Cameras misread: one character, taken for one like it by a camera
+    ``gate_within_s`` covers the usual way between gate and scale, ``inside_s`` a queue behind a scale that nobody is weighed on
+    for hours. Cameras misread: one character, taken for one like it by a camera
     that is not sure, is the same plate; any other single character by such a camera is of low severity.
     """
 
@@ -35,6 +50,14 @@ class PlateMatchPolicy:
 
     gate_within_s: int = parameter(
         1_200, unit="s", zh="与出入口抓拍的最长间隔", en="Longest time to a capture at the gate", minimum=1, maximum=14_400
+    )
+    inside_s: int = parameter(
+        28_800,
+        unit="s",
+        zh="进厂后视为仍在厂内的最长时间",
+        en="Longest stay of who was seen driving in",
+        minimum=0,
+        maximum=86_400,
     )
     scale_within_s: int = parameter(
         90, unit="s", zh="与磅上抓拍的最长间隔", en="Longest time to a capture at the scale", minimum=1, maximum=3_600
@@ -92,11 +115,13 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class Witness(msgspec.Struct, frozen=True):
-    """The last verdicts of a witness, newest lowest bit (1: a weighing met its capture), and its open warnings."""
+    """The last verdicts of a witness, newest lowest bit (1: a weighing met its capture), and its open warnings; of gates, when
+    they last saw anybody leave (ms)."""
 
     agreed: int = 0
     verdicts: int = 0
     open: tuple[Mismatch, ...] = ()
+    left: int = 0
 
     def heard(self, policy: PlateMatchPolicy) -> bool:
         """Whether it agreed with enough weighings of late to be believed where it does not."""
@@ -113,6 +138,24 @@ class Passed(msgspec.Struct, frozen=True):
 
     known: tuple[tuple[int, int], ...]
     until: int
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """When a site's gates last saw one plate drive in (True) and out, when it was weighed (event times, ms), and until when
+    that is held (recorded time, ms)."""
+
+    passages: tuple[tuple[int, bool], ...]
+    weighed: tuple[int, ...]
+    until: int
+
+    def at(self, time: int, within_ms: int) -> bool:
+        """Whether it had driven in, and not out again, when it was weighed at ``time``; nor been weighed twice already, as a
+        vehicle is that has done what it came for and that a camera missed on its way out."""
+        entered = max((t for t, inwards in self.passages if inwards and t <= time + SKEW_MS), default=None)
+        if entered is None or time - entered > within_ms:
+            return False
+        left = any(entered < t < time - SKEW_MS for t, inwards in self.passages if not inwards)
+        return not left and sum(entered - SKEW_MS <= t < time for t in self.weighed) < CROSSINGS
 
 
 class Clock(msgspec.Struct, frozen=True):

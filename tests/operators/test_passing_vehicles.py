@@ -373,6 +373,48 @@ def test_a_vehicle_that_comes_again_at_once_is_seen_and_weighed_again() -> None:
     assert plates(*traffic(20), *visits, weighed(AT + 21 * MINUTE, 15_000, "宁A54321")).emitted == [], "a camera missed one"
 
 
+def queue(count: int, every_s: int = 330, jam: int = 60) -> list[Input]:
+    """Vehicles that drive in while nobody is weighed, and are weighed one after another once the jam is over."""
+    found: list[Input] = []
+    for n in range(count):
+        entered, name = AT + n * every_s * 1_000, f"宁Q100{n:02d}"
+        first = AT + jam * MINUTE + n * 75_000
+        found += [seen(entered, name, "in"), weighed(first, 48_000 + n, name)]
+        found += [weighed(first + 15 * MINUTE, 15_000 + n, name), seen(first + 17 * MINUTE, name, "out")]
+    return found
+
+
+WITHOUT_INSIDE = RulePublished(rule="plate-match", version=9, parameters={"inside_s": "0"})
+
+
+def test_a_queue_behind_a_dead_scale_accuses_nobody() -> None:
+    assert plates(*traffic(12), *queue(12)).emitted == []
+
+
+def test_without_knowing_who_is_inside_a_queue_is_taken_for_false_plates() -> None:
+    assert plates(*traffic(12), *queue(12), registered=(WITHOUT_INSIDE,)).data("warning.raised")
+
+
+@pytest.mark.parametrize("place", [2, 9, 11])
+def test_a_false_plate_in_the_queue_is_found_and_nobody_else(place: int) -> None:
+    def behind_another(item: Input) -> Input:
+        if item.type == "plate.captured" and item.data["plate"] == f"宁Q100{place:02d}":
+            return seen(item.time, "蒙L54321", str(item.data["direction"]))
+        return item
+
+    raised = plates(*traffic(12), *map(behind_another, queue(12))).data("warning.raised")
+    assert [w["subject"] for w in raised] == [f"宁Q100{place:02d}"]
+
+
+def test_who_drove_out_again_is_not_inside() -> None:
+    left = [seen(AT - HOUR, PLATE, "in"), seen(AT - 50 * MINUTE, PLATE, "out")]
+    visit = [seen(AT, "宁A54321", "in"), weighed(AT + 2 * MINUTE, 15_000)]
+    assert len(plates(*traffic(20), *left, *visit).data("warning.raised")) == 1
+    assert plates(*traffic(20), left[0], *visit).emitted == [], "an hour ago it drove in"
+    done = [weighed(AT - 58 * MINUTE, 48_900), weighed(AT - 45 * MINUTE, 15_000)]
+    assert len(plates(*traffic(20), left[0], *done, *visit).data("warning.raised")) == 1, "a camera missed it on its way out"
+
+
 def test_a_camera_on_one_side_only_accuses_nobody() -> None:
     entrance = [i for i in traffic(20) if i.data.get("direction") != "out"]
     assert plates(*entrance, seen(AT, "宁A54321", "in"), weighed(AT + 2 * MINUTE, 15_000)).emitted == []
@@ -449,6 +491,7 @@ def test_plates_are_judged_by_the_published_rule_and_not_by_a_retired_one() -> N
 
 
 def test_what_is_held_of_plates_goes_with_time() -> None:
-    found = plates(*traffic(20), seen(AT, "宁A54321", "in"), weighed(AT + 2 * MINUTE, 15_000))
+    inputs = in_receive_order([*traffic(20), seen(AT, "宁A54321", "in"), weighed(AT + 2 * MINUTE, 15_000)])
+    found = run((PlateMatch(),), inputs, inputs[-1].received + 9 * HOUR, ())
     left = {table: rows for (_, table), rows in found.state.items() if table not in ("witness", "clocks")}
-    assert left == {"same": {}, "other": {}, "passed": {}, "timers": {}}
+    assert left == {"same": {}, "other": {}, "passed": {}, "inside": {}, "timers": {}}

@@ -14,6 +14,8 @@ from simulator.irregular import CONFUSED, PROFILES, Irregularities
 from simulator.wire import Sent
 from simulator.world import World
 from streams.operators.overload import Overload
+from streams.operators.plate_match import PlateMatch
+from streams.operators.plates import PlateMatchPolicy
 from streams.operators.supply import SupplyCut
 from streams.operators.tickets import Tickets
 from tests.simulator.recount import Desk, parse_time
@@ -173,6 +175,29 @@ def test_every_cut_is_found_and_no_closed_works_is_taken_for_one() -> None:
     for site, at in raised:
         assert [p for p in world.ledger.planted if p.code == "supply-cut" and p.subject == site and p.start <= at], (site, at)
     assert {p.kind for p in world.ledger.planted if p.near == "supply-cut"} == {"closed"}
+
+
+def mismatches(world: World, sent: Sequence[Sent], policy: PlateMatchPolicy, until: int) -> set[str]:
+    """Plates of which ``plate-mismatch`` is raised, without those that are driven under another's."""
+    sources = {d.id: d.site for d in world.city.devices()}
+    rows: list[Row] = []
+    for n, s in enumerate(sent):
+        if s.type in PlateMatch.inputs and s.expect == "accepted":
+            site = world.city.sites[sources[s.device]]
+            rows.append((s.type, s.at, "", s.body, (site.id, site.id, site.division), f"c/0/{n}"))
+    found = run_operators((PlateMatch(policy),), rows, reference_of(world.city), until)
+    cloned = {p.subject for p in world.ledger.planted if p.kind == "cloned"}
+    return {d["subject"] for _, d in found["warning.raised"]} - cloned
+
+
+def test_who_queued_while_nobody_was_weighed_is_taken_for_nobody_else() -> None:
+    jammed = replace(PROFILES["all"], name="jammed", jammed_per_day=5, slip_every_captures=0)
+    world = World(City(4, "queues", jammed), START)
+    until = START + 2 * DAY_MS
+    sent = world.advance(until)
+    assert sum(p.kind == "queued" for p in world.ledger.planted) > 50
+    assert mismatches(world, sent, PlateMatchPolicy(), until) == set()
+    assert mismatches(world, sent, PlateMatchPolicy(inside_s=0), until), "without knowing who is inside"
 
 
 @pytest.mark.parametrize("seed", [1, 3])
