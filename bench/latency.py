@@ -33,6 +33,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from bench.report import BUSY_LOAD, Machine, machine, write_page
+from hengliu.compose.platform import LOCAL_PARTITIONS
 from hengliu.events import topics
 from hengliu.events.envelope import encode_event, iso_ms
 from hengliu.ports.log import TopicPartition
@@ -43,8 +44,7 @@ __all__ = ["Figures", "Load", "measure"]
 
 PREFIX = "urn:dev:org:32473-"
 SITE = "latency-site"
-PARTITIONS = 4
-"""The default of ``hengliu up``."""
+PARTITIONS = LOCAL_PARTITIONS
 TRACKERS, METERS, SCALES, WATCHED = 60, 40, 16, 16
 WELL_AGAIN_S = 1.0
 LAST_S = 15.0

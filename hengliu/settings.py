@@ -48,8 +48,10 @@ class Settings(BaseSettings):
     event_store: str = Field(
         "sqlite", description="Event store of the aggregates: `sqlite`, or `postgresql://user:password@host/db`."
     )
-    partitions: Annotated[int, Field(ge=1, le=256)] = Field(
-        4, description="Common partition count of every topic. Fixed once the log exists."
+    partitions: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None,
+        description="Common partition count of every topic, fixed once the log exists. Unset: what the log has; a new one gets "
+        "2 if local, where one process runs all tasks, and 4 on Kafka.",
     )
     application: str = Field(
         "hengliu", pattern=r"^[a-z][a-z0-9-]*$", description="Prefix of transactional ids and consumer groups."

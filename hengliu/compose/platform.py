@@ -34,6 +34,7 @@ from hengliu.compose.adapters import (
     worker_positions,
 )
 from hengliu.compose.collector import tune_collector
+from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.intake.directory import Directory
 from hengliu.intake.http import HttpIntake
@@ -70,6 +71,17 @@ def try_address(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
+LOCAL_PARTITIONS = 2
+"""Of a new local log. All its tasks run in one process, to which each further partition is work without gain; two still let two
+workers share a group once the log has moved to Kafka (docs/decisions/013)."""
+KAFKA_PARTITIONS = 4
+
+
+async def _partitions_of(log: EventLog) -> int:
+    """The partition count that the log was made with; 0 when it is new."""
+    return next((spec.partitions for spec in await log.topics() if spec.name == topics.REGISTRY), 0)
+
+
 class Platform:
     """One process of the platform.
 
@@ -92,6 +104,8 @@ class Platform:
         self.catalog = catalog or catalog_of(settings)
         self.clock = clock or SystemClock()
         self.meters = Meters()
+        self.partitions = 0
+        """Common partition count; known once the log is open."""
         self.log: EventLog
         self.warehouse: Warehouse
         self.intake: Intake | None = None
@@ -117,7 +131,9 @@ class Platform:
             try_address(settings.host, settings.port)
         self.log = await open_log(settings)
         self._closers.append(("log", self.log.close))
-        await self.log.create_topics(self.catalog.topic_specs(settings.partitions))
+        usual = KAFKA_PARTITIONS if settings.kafka_bootstrap else LOCAL_PARTITIONS
+        self.partitions = settings.partitions or await _partitions_of(self.log) or usual
+        await self.log.create_topics(self.catalog.topic_specs(self.partitions))
         declared = tables(self.catalog)
         stages: list[StageOf] = []
         if self.roles & {Role.API, Role.PROJECTOR}:
@@ -127,11 +143,11 @@ class Platform:
                 await migrate(self.warehouse, declared)
         directory: Directory | None = None
         if Role.API in self.roles:
-            directory = Directory(self.log, settings.partitions)
+            directory = Directory(self.log, self.partitions)
             await directory.start()
             self._closers.append(("directory", directory.stop))
             self.intake = Intake(
-                self.log, self.catalog, settings.partitions, self.clock,
+                self.log, self.catalog, self.partitions, self.clock,
                 IntakePolicy(max_event_bytes=settings.max_event_bytes), directory,
                 checks={RULE.event_type: partial(faults_of_version, RULES_BY_NAME)},
             )  # fmt: skip
@@ -140,7 +156,7 @@ class Platform:
         projector: Projector | None = None
         if Role.PROJECTOR in self.roles:
             projector = Projector(
-                self.log, self.warehouse, declared, settings.partitions, self.clock, tell_positions=not settings.one_process
+                self.log, self.warehouse, declared, self.partitions, self.clock, tell_positions=not settings.one_process
             )
             self._spawn("projector", projector.run())
             self._closers.append(("projector", projector.stop))
@@ -161,14 +177,14 @@ class Platform:
         if Role.API in self.roles:
             assert registry is not None
             assert directory is not None
-            self.commands = RegistryCommands(registry, self.log, directory, settings.partitions, outbox)
+            self.commands = RegistryCommands(registry, self.log, directory, self.partitions, outbox)
             self._spawn("registrations", self.commands.run())
             await self._start_http(stages, projector)
 
     async def _start_streams(self) -> list[StageOf]:
         interval_ms = self.settings.commit_interval_ms
         topology = Topology(
-            self.log, self.catalog, self.settings.partitions,
+            self.log, self.catalog, self.partitions,
             policy=CommitPolicy(interval_ms=interval_ms), waited=CommitPolicy(interval_ms=max(1, interval_ms // 2)),
         )  # fmt: skip
         supervisor: Supervisor | FaustShell
@@ -238,7 +254,7 @@ class Platform:
         deps = Deps(
             catalog=self.catalog, intake=self.intake, warehouse=self.warehouse, log=self.log, tokens=self.tokens,
             clock=self.clock, queries=projections.queries.QUERIES, family_query=projections.queries.family_query,
-            run_query=projections.queries.run_query, progress=progress, hub=hub, partitions=settings.partitions,
+            run_query=projections.queries.run_query, progress=progress, hub=hub, partitions=self.partitions,
             commands=self.commands, rules=RULES,
             limits=limits,
             meters=self.meters, open_reading=settings.open_reading, allowed_hosts=settings.allowed_hosts,

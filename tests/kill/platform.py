@@ -38,6 +38,7 @@ from tests.e2e.deployment import Deployment
 from tests.e2e.figures import settled
 
 HOUR_MS = 3_600_000
+PARTITIONS = 2
 
 
 class _Identity(msgspec.Struct):
@@ -76,11 +77,11 @@ async def _unfinished(settings: Settings) -> tuple[int, int]:
     """(crossings that no ticket has, tickets that no flow pane has) as the log stands: half tickets and open windows."""
     async with open_log_for_reading(settings) as log:
         weighings = sum(
-            n for (t, _, _), n in (await _ids(log, topics.WEIGHING, settings.partitions)).items() if t == "weighing.measured"
+            n for (t, _, _), n in (await _ids(log, topics.WEIGHING, PARTITIONS)).items() if t == "weighing.measured"
         )
-        tickets = sum((await _ids(log, topics.TICKET, settings.partitions)).values())
+        tickets = sum((await _ids(log, topics.TICKET, PARTITIONS)).values())
         flows = 0
-        tps = [TopicPartition(topics.FLOW, p) for p in range(settings.partitions)]
+        tps = [TopicPartition(topics.FLOW, p) for p in range(PARTITIONS)]
         ends = await log.end_positions(tps)
         for tp in tps:
             piece = await log.read_range(tp, 0, ends[tp])
@@ -99,7 +100,7 @@ async def log_faults(settings: Settings, accepted: int) -> list[str]:
         for topic in topics.TOPICS:
             if topics.TOPICS[topic] == "exchange":
                 continue
-            ids = await _ids(log, topic, settings.partitions)
+            ids = await _ids(log, topic, PARTITIONS)
             twice = [i for i, n in ids.items() if n > 1]
             faults += [f"{topic}: {len(twice)} ids stand twice, first {twice[0]}"] if twice else []
             for (type_, source, id_), n in ids.items():
@@ -206,7 +207,7 @@ async def deployed(engine: str, folder: Path) -> AsyncIterator[tuple[Deployment,
         urls = await stack.enter_async_context(engines(folder / "engines")) if engine == "kafka" else None
         # The least that the broker allows, so that a killed worker's tasks are soon at work again.
         deployment = Deployment(folder / "data", urls, {"HENGLIU_WORKER_SESSION_S": "6"})
-        settings = Settings(data_dir=folder / "data", partitions=2)
+        settings = Settings(data_dir=folder / "data", partitions=PARTITIONS)
         if urls is not None:
             addresses = {"log": urls.log, "warehouse": urls.warehouse, "event_store": urls.event_store}
             settings = settings.model_copy(update=addresses)
@@ -216,9 +217,10 @@ async def deployed(engine: str, folder: Path) -> AsyncIterator[tuple[Deployment,
             await deployment.stop()
 
 
-async def main(engine: str, kills: int, seed: int, hours: int) -> int:
-    with tempfile.TemporaryDirectory(prefix="hengliu-kill-") as folder:
-        async with deployed(engine, Path(folder)) as (deployment, settings):
+async def main(engine: str, kills: int, seed: int, hours: int, kept: Path | None) -> int:
+    with contextlib.ExitStack() as stack:
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hengliu-kill-")))
+        async with deployed(engine, folder) as (deployment, settings):
             outcome = await prove(deployment, settings, kills, random.Random(seed), hours)
     print(
         f"{engine}: {outcome.kills} kills in {outcome.seconds:.0f} s, {outcome.events} events, "
@@ -234,7 +236,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=int, default=0, help="hours of the city that are fed; default: 4 a kill, 12 at least")
+    parser.add_argument("--folder", type=Path, help="keep data and the servers' logs here; default: nothing is kept")
     arguments = parser.parse_args()
-    sys.exit(
-        asyncio.run(main(arguments.engine, arguments.kills, arguments.seed, arguments.hours or max(12, 4 * arguments.kills)))
-    )
+    hours = arguments.hours or max(12, 4 * arguments.kills)
+    sys.exit(asyncio.run(main(arguments.engine, arguments.kills, arguments.seed, hours, arguments.folder)))
