@@ -36,7 +36,7 @@ MAX_OUTSTANDING_SLICES = 32
 
 ROOM_S = 0.002
 
-LINGER_S = 0.01
+LINGER_S = 0.025
 LIGHT_RECORDS = 500
 """After a poll that brought fewer, the next waits for this long since: in live operation nearly every commit of any task would
 otherwise be a walk of its own through Faust."""

@@ -27,7 +27,7 @@ class Policy:
     """Tables that a person waits for. Each goes out after ``at_once_ms``, whatever the budget says; gathering for so long
     bounds what a flood of them costs."""
     at_once_ms: int = 10
-    flush_tables: int = 2
+    flush_tables: int = 1
     """Tables of one flush in live operation, where one of ``at_once`` is among the tables: it would wait behind all of them
     (18 inserts of 12 ms are 216 ms). What is due at once goes alone, for it is readable when the flush ends; else what somebody
     asked for goes first, then the oldest."""
