@@ -178,15 +178,14 @@ class PartitionTask(StreamTask):
                 rows, ids = self._mapped(records)
             except Exception:  # noqa: BLE001 - whatever a job raises
                 rows, ids, where = self._mapped_alone(records, where, piece, outputs)
-            kept: list[int] = []
+            copies: list[int] = []
             folded: Iterable[tuple[str, int, int]] = rows
             if ids is not None:
-                folded = self._seen.unseen(rows, ids, self._job.window.pane_ms, kept, aside)
+                folded = self._seen.unseen(rows, ids, self._job.window.pane_ms, copies, aside)
             self._emit(self._table.fold(folded, aside), outputs)
             for one in aside:
-                number = where[one.row if ids is None else kept[one.row]]
                 detail = {"key": one.key, "time": one.time, "value": one.value, "clock": self._table.clock}
-                self._refuse(piece, number, {one.cause: detail}, outputs)
+                self._refuse(piece, where[_without(copies, one.row)], {one.cause: detail}, outputs)
             self._position = piece.next_position
             count += len(piece)
         if pieces or self._heard is None:
@@ -339,6 +338,19 @@ class PartitionTopology:
             task, self.log, self.wall, self.job, TopicPartition(self.source, task.partition), self.target, self.side,
             self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader, self.seconds,
         )  # fmt: skip
+
+
+def _without(copies: Iterable[int], row: int) -> int:
+    """The number, among all rows, of one that is the ``row``-th of those that are no copies.
+
+    >>> [_without([1, 2, 5], row) for row in range(4)]
+    [0, 3, 4, 6]
+    """
+    for copy in copies:
+        if copy > row:
+            break
+        row += 1
+    return row
 
 
 def _error(error: Exception) -> dict[str, str]:

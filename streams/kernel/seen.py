@@ -30,14 +30,16 @@ class SeenIds:
         self._dropped: list[bytes] = []
 
     def unseen(
-        self, rows: Iterable[Row], ids: Iterable[int], pane_ms: int, kept: list[int], aside: Sequence[object]
+        self, rows: Iterable[Row], ids: Iterable[int], pane_ms: int, copies: list[int], aside: Sequence[object]
     ) -> Iterator[Row]:
-        """Those of the rows (key, time, value) whose id has not been seen in their pane, in order; ``kept`` gets their numbers.
+        """Those of the rows (key, time, value) whose id has not been seen in their pane, in order.
 
-        To be folded as they come: an id is remembered when the next row is asked for, and not when its own went to ``aside``.
+        ``copies`` gets the numbers of the others. To be folded as they come: an id is remembered when the next row is asked
+        for, and not when its own went to ``aside``.
         """
         start: int | None = None
         pane: set[int] | None = None
+        refused = len(aside)
         fresh = array("q")
         for number, (row, id_) in enumerate(zip(rows, ids, strict=True)):
             time = row[1]
@@ -47,11 +49,11 @@ class SeenIds:
                 fresh = self._fresh.setdefault(start, array("q"))
             if pane is not None and id_ in pane:
                 self.duplicates += 1
+                copies.append(number)
                 continue
-            kept.append(number)
-            refused = len(aside)
             yield row
             if len(aside) != refused:
+                refused = len(aside)
                 continue
             if pane is None:
                 pane = self._panes[start] = set()
