@@ -62,7 +62,7 @@ class WindowJob(Protocol):
     def window(self) -> WindowSpec | SessionSpec: ...
 
     def rows(self, records: Sequence[Any]) -> Sequence[tuple[str, int, int]]:
-        """(key, event time in ms, value) of each record, in order. Key: text; time and value: signed integers of 64 bits.
+        """(key, event time in ms, value) of each record, in order. Key: text (``KEY_LENGTH``); time and value: signed, 64 bits.
 
         Each record is mapped for itself, whatever stands beside it. One for which this or ``ids`` raises, or gives something
         else, is put aside alone, with its offset and the error, and the rest goes on.

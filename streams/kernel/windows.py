@@ -31,6 +31,9 @@ from streams.kernel.parts import Parts
 
 __all__ = ["Aside", "Result", "WindowSpec", "WindowTable", "check_rows"]
 
+KEY_LENGTH = 4_096
+"""Characters. A result, and what is put aside, name their key, and have to fit into a record."""
+
 _NEVER = 1 << 62
 
 Row = list[int]
@@ -95,8 +98,15 @@ _key, _time, _value = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 def check_rows(rows: Sequence[tuple[str, int, int]]) -> None:
-    """Raise TypeError, OverflowError or UnicodeError if one of the rows is not (text, and two integers of 64 bits)."""
-    "".join(list(map(_key, rows))).encode()
+    """Make sure that each row is (text of at most ``KEY_LENGTH``, and two integers of 64 bits).
+
+    Raises:
+        TypeError, OverflowError, ValueError: one of them is not.
+    """
+    keys = list(map(_key, rows))
+    "".join(keys).encode()
+    if max(map(len, keys), default=0) > KEY_LENGTH:
+        raise ValueError(f"a key has more than {KEY_LENGTH} characters")
     array("q", list(map(_time, rows)))
     array("q", list(map(_value, rows)))
 

@@ -254,6 +254,15 @@ async def test_a_result_that_the_job_cannot_make_goes_aside_with_its_figures(ben
     assert aside["result"] == row("south", 0, [5])._asdict()
 
 
+async def test_a_record_whose_key_would_fit_into_no_result_goes_aside(bench: Bench) -> None:
+    huge = Record(b"", reading("k" * 700_000, 0, 5).value, HEADERS)
+    async with bench.running():
+        await bench.send(0, reading("a", 0, 1), huge, reading("a", 1, 2), reading("a", 61 * SECOND, 1))
+        assert await bench.results(0, 1) == [row("a", 0, [1, 2])]
+    (aside,) = await bench.read("side", 0)
+    assert (aside["origin"], aside["error"]) == ("in/0/1", "ValueError: a key has more than 4096 characters")
+
+
 class TooShortJob(Job):
     def rows(self, records: Sequence[Reading]) -> list[tuple[str, int, int]]:
         return [row for row in super().rows(records) if row[2]]
