@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from hengliu.events.envelope import derived_id, encode_event
-from hengliu.ports.log import Headers, Record, TaskId, TaskState, TopicPartition
+from hengliu.ports.log import Headers, Record, TaskId, TaskState
 from streams.detectors.base import Limits, Verdict
 from streams.detectors.catalog import DETECTORS, detector
 from streams.kernel.operator import Batch, Effects, Emit, Operator
@@ -102,9 +102,9 @@ def _next(life: Life, verdict: Verdict) -> Life:
 class DetectingTask(PartitionTask):
     """``PartitionTask`` with operators over its final windows; without any it only says how much state it keeps."""
 
-    def __init__(self, *given: Any, operators: Sequence[Operator] = (), warnings: str = "") -> None:
-        super().__init__(*given)
-        self._operators, self._warnings = tuple(operators), warnings
+    def __init__(self, task: TaskId, topology: "DetectingTopology", open_reader: OpenReader | None = None) -> None:
+        super().__init__(task, topology, open_reader)
+        self._operators, self._warnings = topology.operators, topology.warnings
         self._store = StateStore({(op.name, name): row for op in self._operators for name, row in op.tables.items()})
         self.sizes: dict[bytes, int] = {}
         """Bytes of each state entry as last written."""
@@ -166,11 +166,7 @@ class DetectingTopology(PartitionTopology):
     """Every task made, a restarted one again."""
 
     def build(self, task: TaskId, open_reader: OpenReader | None = None) -> DetectingTask:
-        made = DetectingTask(
-            task, self.log, self.wall, self.job, TopicPartition(self.source, task.partition), self.target, self.side,
-            self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader,
-            operators=self.operators, warnings=self.warnings,
-        )  # fmt: skip
+        made = DetectingTask(task, self, open_reader)
         self.built.append(made)
         return made
 

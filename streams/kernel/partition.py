@@ -84,57 +84,68 @@ class WindowJob(Protocol):
         ...
 
 
-class PartitionTask(StreamTask):
-    """Runs a job over one partition.
+@dataclass(frozen=True)
+class PartitionTopology:
+    """A job over the partitions of a topic: its tasks, one a partition, are what ``streams.agents`` and a bare loop run.
 
-    Args:
-        source: the input partition.
+    Attributes:
+        wall: the machine's clock, for when something was put aside, and for what is too far in the future as a first time.
         target: the topic that results go to, into the partition of the same number.
         side: topic for what cannot be counted, with its cause, into the partition of the same number; None: it is logged and
             counted only.
-        clock: the machine's, for when something was put aside, and for what is too far in the future as a first time.
         idle_ms: a partition that showed nothing for this long is silent, and its clock runs on as time passes; None: its last
             windows stay open until the next record.
         flush_when_silent: once silent, close everything at once instead of when its time is over.
         seconds: a clock that never goes back; None: the loop's.
     """
 
-    def __init__(
-        self,
-        task: TaskId,
-        log: EventLog,
-        clock: Clock,
-        job: WindowJob,
-        source: TopicPartition,
-        target: str,
-        side: str | None = None,
-        idle_ms: int | None = 2_000,
-        flush_when_silent: bool = False,
-        policy: CommitPolicy = POLICY,
-        faults: Faults = no_faults,
-        open_reader: OpenReader | None = None,
-        seconds: Callable[[], float] | None = None,
-    ) -> None:
-        super().__init__(task, log, (), 0, policy, faults, open_reader)
-        self._seconds = seconds or asyncio.get_running_loop().time
-        self._wall = clock
-        self._job = job
-        self._source = source
-        self._target = target
-        self._side = side
-        self._idle_ms = idle_ms
-        self._flush = flush_when_silent
-        spec = job.window
+    log: EventLog
+    wall: Clock
+    job: WindowJob
+    source: str
+    target: str
+    partitions: int
+    side: str | None = None
+    idle_ms: int | None = 2_000
+    flush_when_silent: bool = False
+    policy: CommitPolicy = POLICY
+    faults: Faults = no_faults
+    seconds: Callable[[], float] | None = None
+
+    poll_records: int = 20_000
+    """A record costs a microsecond here, so that many are a step of some 20 ms."""
+
+    def inputs(self, group: str) -> tuple[str, ...]:
+        return (self.source,)
+
+    def build(self, task: TaskId, open_reader: OpenReader | None = None) -> "PartitionTask":
+        return PartitionTask(task, self, open_reader)
+
+
+class PartitionTask(StreamTask):
+    """Runs a job over one partition."""
+
+    def __init__(self, task: TaskId, topology: PartitionTopology, open_reader: OpenReader | None = None) -> None:
+        super().__init__(task, topology.log, (), 0, topology.policy, topology.faults, open_reader)
+        self._seconds = topology.seconds or asyncio.get_running_loop().time
+        self._wall = topology.wall
+        self._job = topology.job
+        self._source = TopicPartition(topology.source, task.partition)
+        self._target = topology.target
+        self._side = topology.side
+        self._idle_ms = topology.idle_ms
+        self._flush = topology.flush_when_silent
+        spec = topology.job.window
         self._table: WindowTable | SessionTable = WindowTable(spec) if isinstance(spec, WindowSpec) else SessionTable(spec)
         # A first record from the future would make all that follow late, for good.
-        self._table.ceiling = clock.now_ms() + spec.max_jump_ms
+        self._table.ceiling = topology.wall.now_ms() + spec.max_jump_ms
         self._seen = SeenIds()
         self._position = 0
         self._heard: int | None = None
         """When the last records came (the start, before there were any), in ms, and where the clock stood then."""
         self._heard_clock = 0
         self._empty_until = 0
-        self._decoder = msgspec.json.Decoder(job.record)
+        self._decoder = msgspec.json.Decoder(topology.job.record)
 
     @property
     def clock(self) -> int:
@@ -308,36 +319,6 @@ class PartitionTask(StreamTask):
         self._position = state.positions.get(self._source, 0)
         self._table.restore(state.entries)
         self._seen.restore(state.entries)
-
-
-@dataclass(frozen=True)
-class PartitionTopology:
-    """The tasks of one job, one a partition: what ``streams.agents`` and a bare loop run."""
-
-    log: EventLog
-    wall: Clock
-    job: WindowJob
-    source: str
-    target: str
-    partitions: int
-    side: str | None = None
-    idle_ms: int | None = 2_000
-    flush_when_silent: bool = False
-    policy: CommitPolicy = POLICY
-    faults: Faults = no_faults
-    seconds: Callable[[], float] | None = None
-
-    poll_records: int = 20_000
-    """A record costs a microsecond here, so that many are a step of some 20 ms."""
-
-    def inputs(self, group: str) -> tuple[str, ...]:
-        return (self.source,)
-
-    def build(self, task: TaskId, open_reader: OpenReader | None = None) -> PartitionTask:
-        return PartitionTask(
-            task, self.log, self.wall, self.job, TopicPartition(self.source, task.partition), self.target, self.side,
-            self.idle_ms, self.flush_when_silent, self.policy, self.faults, open_reader, self.seconds,
-        )  # fmt: skip
 
 
 def _without(copies: Iterable[int], row: int) -> int:
