@@ -45,6 +45,10 @@ class Limits:
         least_percent: what is off by less of its baseline does not count, however improbable; 0: all counts. Of the detectors
             that compare values.
         cadence_s: usual distance of samples; 0: taken from the data.
+        sides: 2: a rise is as rare as rises of the past were, a fall as falls; 1: either counts as the other, so that a night
+            at zero makes the day's double no surprise. Of the detectors that compare values.
+        least_scales: what is off by less than so many robust scales does not count, however improbable; 0: all counts. Of the
+            detectors that compare values.
     """
 
     limit: float = 2.75
@@ -55,6 +59,8 @@ class Limits:
     warm_samples: int = 200
     least_percent: int = 0
     cadence_s: int = 0
+    sides: int = 1
+    least_scales: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):

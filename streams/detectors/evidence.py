@@ -48,8 +48,8 @@ EXPLAINS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Statistic to the code that explains it; ``movement`` below its past is ``stillness``."""
 
-STATE_BYTES: Final = 8_448
-"""Tails 2.6 kB, long-run samples 2 kB, hours of the week 2.9 kB, the rest: windows, names."""
+STATE_BYTES: Final = 8_704
+"""Tails 2.9 kB, long-run samples 2 kB, hours of the week 2.9 kB, the rest: windows, names."""
 
 
 class Found(NamedTuple):
@@ -117,7 +117,11 @@ class Evidence:
         self._residuals, self._moves = Sample(state.residuals), Sample(state.moves)
         self._season = Season(state.season or SeasonState()) if plan.seasons else None
         self._recent, self._recent_residuals = Recent(LONG, state.recent), Recent(LONG, state.recent_residuals)
-        self._tails = {name: Tail(limits.warm_samples, state.tails.get(name, TailState())) for name in plan.names}
+        size = Tail.SIZE // limits.sides
+        self._tails = {name: Tail(limits.warm_samples, state.tails.get(name, TailState()), size) for name in plan.names}
+        self._falls = self._tails if limits.sides == 1 else {
+            name: Tail(limits.warm_samples, state.tails.get(f"{name}-", TailState()), size) for name in plan.names
+        }  # fmt: skip
 
     def observe(self, time: int, value: float, learn: bool, note: bool) -> list[Found]:
         """Statistics of a sample, then what it teaches.
@@ -139,8 +143,12 @@ class Evidence:
             if self._season is not None:
                 self._season.add(time, value)
         if note:
+            rises, falls = self._tails, self._falls
             for one in found:
-                self._tails[one.statistic].add(one.size)
+                (rises if one.z >= 0 else falls)[one.statistic].add(one.size)
+            if rises is not falls:
+                for one in found:
+                    (falls if one.z >= 0 else rises)[one.statistic].skip()
         return found
 
     def _judge(self, time: int, value: float, learn: bool) -> list[Found]:
@@ -200,16 +208,21 @@ class Evidence:
     def _found(self, statistic: str, observed: float, baseline: float, scale: float, basis: str) -> Found:
         z = (observed - baseline) / scale
         size = log1p(abs(z))
-        return Found(statistic, size, self._tails[statistic].surprise(size), z, observed, baseline, basis)
+        surprise = (self._tails if z >= 0 else self._falls)[statistic].surprise(size)
+        return Found(statistic, size, surprise, z, observed, baseline, basis)
 
-    def material(self, found: Sequence[Found], percent: int) -> list[Found]:
-        """Those that are off by at least so much of their baseline; movement: by so much of the long-run median.
+    def material(self, found: Sequence[Found], percent: int, scales: float) -> list[Found]:
+        """Those that are off by at least so much of their baseline (movement: by so much of the long-run median), and by so
+        many robust scales.
 
-        What is improbable need not matter: a load that is always the same to a per cent is off by two.
+        What is improbable need not matter: a load that is always the same to a per cent is off by two; a mean of hours that
+        never left half a scale is off by one.
         """
         origin, share = self._origin or 0.0, percent / 100
         kept = []
         for one in found:
+            if abs(one.z) < scales:
+                continue
             if one.statistic == "movement":
                 off, level = abs(exp(one.observed) - exp(one.baseline)), self._values.location()[0]
             else:
@@ -236,10 +249,13 @@ class Evidence:
         }
 
     def state(self, alarm: AlarmState) -> EvidenceState:
+        tails = {name: tail.state() for name, tail in self._tails.items()}
+        if self._falls is not self._tails:
+            tails |= {f"{name}-": tail.state() for name, tail in self._falls.items()}
         return EvidenceState(
             self._origin, self._cadence.state(), self._values.state(), self._steps.state(), self._residuals.state(),
             self._moves.state(), self._season.state() if self._season is not None else None, self._recent.state(),
-            self._recent_residuals.state(), {name: tail.state() for name, tail in self._tails.items()}, alarm,
+            self._recent_residuals.state(), tails, alarm,
         )  # fmt: skip
 
 
@@ -267,8 +283,8 @@ class StatisticWatch:
         if value is None or not isfinite(value):
             return self._alarm.pause()
         found = self._evidence.observe(time, value, self._alarm.learning, self._alarm.noting)
-        if self._limits.least_percent:
-            found = self._evidence.material(found, self._limits.least_percent)
+        if self._limits.least_percent or self._limits.least_scales:
+            found = self._evidence.material(found, self._limits.least_percent, self._limits.least_scales)
         deviation = self._fuse(found) / self._limits.limit
         if deviation < 0.4 and self._alarm.closed:
             return self._alarm.judge(time, deviation)

@@ -148,18 +148,18 @@ class Sample:
 
 
 class TailState(msgspec.Struct, frozen=True, array_like=True):
-    """``least`` of the values: kept so that opening need not read them, since most numbers are below it."""
+    """``least`` of the values: kept so that opening need not read them, since most numbers are below it. None: look."""
 
     values: bytes = b""
     ages: bytes = b""
     seen: int = 0
-    least: float = 0.0
+    least: float | None = None
 
 
 class Tail:
     """How improbable a number is by the series' own past: minus the decimal logarithm of its probability.
 
-    The ``SIZE`` largest of the last ``MEMORY`` numbers are kept. Inside them the probability is counted; beyond the largest it
+    The ``size`` largest of the last ``MEMORY`` numbers are kept. Inside them the probability is counted; beyond the largest it
     falls exponentially with the mean excess over the median of the kept ones (peaks over threshold: Pickands 1975, with the
     exponential as the limit for light tails; numbers come as log(1 + z), so that of heavy tails it is Pareto's). Below the kept
     ones nothing is improbable: 0.
@@ -172,14 +172,21 @@ class Tail:
     MOST: Final = 12.0
     """Decades; beyond them a figure would only say how narrow the past was."""
 
-    def __init__(self, warm: int, state: TailState) -> None:
-        self._warm = warm
+    def __init__(self, warm: int, state: TailState, size: int = SIZE) -> None:
+        self._warm, self._size = warm, size
         self._written: TailState | None = state
         """What was opened, until a number changes it: only then are the kept ones unpacked."""
         self._values, self._ages = array("f"), array("I")
-        self._seen, self._least, self._kept = state.seen, state.least, len(state.values) // 4
+        self._seen, self._kept = state.seen, len(state.values) // 4
         self._oldest = int.from_bytes(state.ages[:4], sys.byteorder)
         self._sorted: list[float] | None = None
+        self._least = state.least or 0.0
+        if self._kept and (state.least is None or self._kept > size):
+            self._unpack()
+            self._least = min(self._values)
+            while len(self._values) > size:  # a rule now keeps fewer
+                self._drop(self._values.index(self._least))
+            self._written, self._kept, self._oldest = None, len(self._values), self._ages[0]
 
     def surprise(self, size: float) -> float:
         """Decades of improbability of a size; 0 while fewer than ``warm`` numbers are known."""
@@ -198,15 +205,12 @@ class Tail:
         return min(self.MOST, _log10(known + 1) + (size - kept[-1]) / slope / _LN10)
 
     def add(self, size: float) -> None:
-        self._seen += 1
-        old = self._kept and self._seen - self._oldest > self.MEMORY
-        if not old and self._kept == self.SIZE and size <= self._least:
+        self.skip()
+        if self._kept >= self._size and size <= self._least:
             return
         self._unpack()
         values, ages = self._values, self._ages
-        while ages and self._seen - ages[0] > self.MEMORY:
-            self._drop(0)
-        if len(values) < self.SIZE or size > self._least:
+        if len(values) < self._size or size > self._least:
             values.append(size)
             ages.append(self._seen)
             kept = values[-1]
@@ -214,9 +218,20 @@ class Tail:
                 insort(self._sorted, kept)
             if kept < self._least or len(values) == 1:
                 self._least = kept
-            if len(values) > self.SIZE:
+            if len(values) > self._size:
                 self._drop(values.index(self._least))
         self._written, self._kept, self._oldest = None, len(values), ages[0]
+
+    def skip(self) -> None:
+        """A number that was none of these, as a fall is no rise."""
+        self._seen += 1
+        if not self._kept or self._seen - self._oldest <= self.MEMORY:
+            return
+        self._unpack()
+        ages = self._ages
+        while ages and self._seen - ages[0] > self.MEMORY:
+            self._drop(0)
+        self._written, self._kept, self._oldest = None, len(ages), ages[0] if ages else 0
 
     def _unpack(self) -> None:
         if self._written is not None and not self._values:

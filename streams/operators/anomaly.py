@@ -55,13 +55,19 @@ class AnomalyPolicy:
     cadence_s: int = parameter(
         0, unit="s", zh="采样间隔（0 为由数据得出）", en="Cadence (0: from the data)", minimum=0, maximum=86_400
     )
+    sides: int = parameter(
+        2, zh="上升与下降分别统计（2）或合并（1）", en="Rises and falls apart (2) or together (1)", minimum=1, maximum=2
+    )
+    least_scales: Decimal = parameter(
+        Decimal(2), zh="至少偏离的稳健尺度数", en="Off its baseline by so many robust scales", minimum=0, maximum=1_000
+    )
     horizon_s: int = parameter(3_600, unit="s", zh="迟到时限", en="Lateness that is waited for", minimum=0, maximum=30 * 86_400)
 
     @property
     def limits(self) -> Limits:
         return Limits(
             float(self.limit), self.clear_percent, self.clear_samples, self.rest_samples, self.accept_samples,
-            self.warm_samples, self.least_percent, self.cadence_s,
+            self.warm_samples, self.least_percent, self.cadence_s, self.sides, float(self.least_scales),
         )  # fmt: skip
 
 
@@ -133,7 +139,7 @@ class Anomalies:
     """
 
     name: Final = "anomaly"
-    version: Final = 1
+    version: Final = 2
     inputs: Final = frozenset({"consumption.recorded"})
     emits: Final = frozenset({"warning.raised", "warning.updated", "warning.cleared", "input.late"})
     tables: Final[Mapping[str, type[msgspec.Struct]]] = {_SERIES: Series}

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from bench import report
+from bench.__main__ import PAGE
 from bench.streams.data import BASE
 from bench.streams.detecting import Change, DetectingTask, DetectingTopology, WindowAnomalies, recomputed
 from bench.streams.job import WINDOW_MS, FlatJob
+from bench.streams.variants import Measured, page
 from hengliu.events.envelope import ms_of
 from hengliu.ports.clock import ManualClock
 from hengliu.ports.log import EventLog, Headers, Record, TaskId, TaskState, TopicKind, TopicPartition, TopicSpec
@@ -124,3 +127,13 @@ async def test_without_its_state_a_restart_loses_warnings(log: EventLog, monkeyp
         await run_over(log, part)
     found = {(device, detector) for device, detector, change, _ in await warnings(log) if change == "raised"}
     assert ("hangs", "flat-line") not in found
+
+
+def test_the_page_sets_the_detectors_beside_the_plain_run() -> None:
+    plain = Measured("long, plain", 1_000_000, 500_000.0, 3.0, 240.0, 10_000, 0, [], 200, None, 80_000)
+    raised = Counter({"missing": 20})
+    judged = Measured("long, all detectors", 1_000_000, 250_000.0, 4.0, 280.0, 10_000, 0, [], 200, raised, 2_800_000)
+    text = page([plain, judged], report.Machine("2026-01-01", 2, "a processor", 8, "6.1", "3.11.7", 0.5, "abc"), "command")
+    assert "| long, all detectors | 1,000,000 | 250 | 4.00 | 280 | 10,000 | 0 | 20 | 14,000 | yes |" in text
+    assert "7 detectors on 10,000 windows cost 100 µs a window; 0.50 of the rate, 1.33 times the CPU" in text
+    assert "<!-- bench:variants -->" in PAGE.read_text()

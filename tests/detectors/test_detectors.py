@@ -1,6 +1,7 @@
 """What each detector sees, and what it leaves alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import sin
 from random import Random
 
@@ -203,3 +204,26 @@ def test_what_is_improbable_need_not_matter() -> None:
     assert [at for at, _ in raised(watched("combined", course, 1_600))] == [1_000, 1_500]
     weighed = Limits(limit=4.0, rest_samples=96, least_percent=30)
     assert [at for at, _ in raised(watched("combined", course, 1_600, limits=weighed))] == [1_500]
+
+
+def test_nights_at_zero_hide_no_surge_where_rises_and_falls_are_apart() -> None:
+    """A works that stood still for an hour every few days, and one day takes a quarter more."""
+
+    def course(at: int) -> float:
+        return 0.0 if at % 300 in range(4) else level(at) + (12 if at == 2_000 else 0)
+
+    apart = watched("spike", course, 2_100, limits=replace(LIMITS, sides=2))
+    assert [at for at, _ in raised(apart) if at > 1_900] == [2_000]
+    assert [at for at, _ in raised(watched("spike", course, 2_100)) if at > 1_900] == []
+
+
+def test_what_is_improbable_but_small_does_not_count_where_scales_are_asked_for() -> None:
+    """The mean of hours hardly moves from day to day; once it is off by half of what single values are off by."""
+
+    def course(at: int) -> float:
+        return 100 + 40 * (at % 3 - 1) + noise(at) + (20 if 2_000 <= at < 2_040 else 0)
+
+    small = watched("level-shift", course, 2_100)
+    assert [at for at, _ in raised(small) if at >= 2_000]
+    asked = watched("level-shift", course, 2_100, limits=replace(LIMITS, least_scales=2.0))
+    assert [at for at, _ in raised(asked) if at >= 2_000] == []

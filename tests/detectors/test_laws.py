@@ -1,6 +1,7 @@
 """Laws that every detector obeys."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, nan, sin
 
 import msgspec
@@ -16,6 +17,7 @@ MINUTE = 60_000
 HOUR = 3_600_000
 BASE = 1_772_330_400_000
 EAGER = Limits(limit=2.0, warm_samples=20, rest_samples=24, accept_samples=24)
+APART = replace(EAGER, sides=2, least_scales=1.0)
 
 Samples = list[tuple[int, float | None]]
 
@@ -61,11 +63,13 @@ def series(draw: st.DrawFn) -> Samples:
     return found
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(("name", "limits"), [*((name, EAGER) for name in DETECTORS), ("combined", APART)])
 @given(samples=series(), data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_verdicts_do_not_depend_on_where_the_state_was_written(name: str, samples: Samples, data: st.DataObject) -> None:
-    one = detector(name, EAGER)
+def test_verdicts_do_not_depend_on_where_the_state_was_written(
+    name: str, limits: Limits, samples: Samples, data: st.DataObject
+) -> None:
+    one = detector(name, limits)
     whole = watched(one, samples)
     restarts = data.draw(st.lists(st.integers(0, len(samples)), max_size=6))
     assert watched(one, samples, restarts) == whole
@@ -103,16 +107,35 @@ def test_scores_episodes_and_memory_stay_in_their_bounds(name: str, samples: Sam
         assert bool(verdict.severity) == (open_ or verdict.change == "cleared")
 
 
+@pytest.mark.parametrize("limits", [EAGER, APART], ids=["together", "apart"])
 @pytest.mark.parametrize("name", DETECTORS)
-def test_memory_is_full_and_still_in_its_bound_after_a_year(name: str) -> None:
+def test_memory_is_full_and_still_in_its_bound_after_a_year(name: str, limits: Limits) -> None:
     """A series that fills every part: an irregular one with episodes, a year of hours."""
-    one = detector(name, EAGER)
+    one = detector(name, limits)
     samples: Samples = [
         (BASE + at * HOUR, (at * 7919 % 1009) / 7 + (400.0 if at % 601 < 9 else 0.0) + at // 3000 * 80.0) for at in range(8_760)
     ]
     verdicts, blob = watched(one, samples)
     assert len(blob) <= one.state_bytes
     assert all(v.score <= 1 for v in verdicts)
+
+
+def test_a_rule_may_part_rises_and_falls_of_a_series_that_is_known() -> None:
+    """What is remembered of both together goes on as that of the rises, and no more of it than fits."""
+    together, apart = detector("combined", EAGER), detector("combined", APART)
+    watch = together.open()
+    samples: Samples = [(BASE + at * HOUR, (at * 7919 % 1009) / 7 + (400.0 if at % 601 < 9 else 0.0)) for at in range(2_000)]
+    for time, value in samples:
+        watch.observe(time, value)
+    state = watch.state()
+    bare = {name: msgspec.structs.replace(tail, least=None) for name, tail in state.tails.items()}
+    for known in (state, msgspec.structs.replace(state, tails=bare)):
+        again = apart.open(msgspec.msgpack.decode(msgspec.msgpack.encode(known), type=apart.state_type))
+        for at in range(2_000, 2_400):
+            again.observe(BASE + at * HOUR, 5_000.0 * (at % 3 - 1))
+        written = again.state()
+        assert max(len(tail.values) for tail in written.tails.values()) == 4 * 20
+        assert len(msgspec.msgpack.encode(written)) <= apart.state_bytes
 
 
 def test_what_the_largest_remembers_is_about_what_is_stated() -> None:
