@@ -26,7 +26,7 @@ from hengliu.reference.rules import RuleDeclaration
 from streams.kernel.merge import Arrival, Merge
 from streams.kernel.operator import Operator
 from streams.kernel.reference import GAP_MS, KEYS
-from streams.kernel.task import OperatorTask, Outputs
+from streams.kernel.task import OperatorTask, Outputs, Wiring
 from streams.operators.catalog import GROUPS, Group
 from streams.topology import Topology
 
@@ -220,7 +220,8 @@ class Backtest:
         topology = Topology(self.log, self.catalog, partitions, self.groups)
         clocked = {t: topology.writers(t) for t in group.inputs}
         every = list(range(partitions))
-        tasks = [OperatorTask(TaskId(group.name, p), self.log, self.catalog, partitions, operators, clocked, ()) for p in every]
+        wiring = Wiring(self.log)
+        tasks = [OperatorTask(TaskId(group.name, p), wiring, self.catalog, partitions, operators, clocked) for p in every]
         merges = [
             Merge(clocked, [topics.REGISTRY], {topics.REGISTRY: every, **{t: [p] for t in clocked}}, gap_ms=GAP_MS)
             for p in every

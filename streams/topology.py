@@ -11,7 +11,7 @@ from hengliu.events import topics
 from hengliu.events.catalog import Catalog
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import EventLog, TaskId, TopicKind
-from streams.kernel.task import CommitPolicy, ExchangeTask, OpenReader, OperatorTask, StreamTask
+from streams.kernel.task import CommitPolicy, ExchangeTask, OpenReader, OperatorTask, StreamTask, Wiring
 from streams.operators.catalog import GROUPS, Group
 
 __all__ = ["EXCHANGE", "Topology"]
@@ -87,16 +87,14 @@ class Topology:
     def build(self, task: TaskId, open_reader: OpenReader | None = None) -> StreamTask:
         """A task ready to run."""
         if task.group == EXCHANGE:
-            return ExchangeTask(
-                task, self.log, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE),
-                self._policy(EXCHANGE, waited=True), self.faults, open_reader,
-            )  # fmt: skip
+            wiring = Wiring(self.log, self._policy(EXCHANGE, waited=True), self.faults, open_reader)
+            return ExchangeTask(task, wiring, self.catalog, self.partitions, self.clocked_outputs(EXCHANGE))
         group = self._group(task.group)
+        wiring = Wiring(self.log, self._policy(group.name, group.waited), self.faults, open_reader)
+        clocked = {t: self.writers(t) for t in group.inputs}
         return OperatorTask(
-            task, self.log, self.catalog, self.partitions, group.operators,
-            {t: self.writers(t) for t in group.inputs}, self.clocked_outputs(group.name),
-            self._policy(group.name, group.waited), self.faults, open_reader,
-        )  # fmt: skip
+            task, wiring, self.catalog, self.partitions, group.operators, clocked, self.clocked_outputs(group.name)
+        )
 
     def _policy(self, group: str, waited: bool) -> CommitPolicy:
         policy = (self.waited if waited else None) or self.policy

@@ -24,7 +24,7 @@ from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import EventLog, Headers, LogUnavailable, Record, Slice, TaskId, TaskState, TopicPartition
 from streams.kernel.seen import SeenIds
 from streams.kernel.sessions import Session, SessionSpec, SessionTable
-from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask
+from streams.kernel.task import CommitPolicy, OpenReader, Outputs, StreamTask, Wiring
 from streams.kernel.windows import Aside, Result, WindowSpec, WindowTable, check_rows
 
 __all__ = ["PartitionTask", "PartitionTopology", "WindowJob"]
@@ -126,7 +126,7 @@ class PartitionTask(StreamTask):
     """Runs a job over one partition."""
 
     def __init__(self, task: TaskId, topology: PartitionTopology, open_reader: OpenReader | None = None) -> None:
-        super().__init__(task, topology.log, (), 0, topology.policy, topology.faults, open_reader)
+        super().__init__(task, Wiring(topology.log, topology.policy, topology.faults, open_reader))
         self._seconds = topology.seconds or asyncio.get_running_loop().time
         self._wall = topology.wall
         self._job = topology.job

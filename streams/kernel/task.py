@@ -53,6 +53,7 @@ __all__ = [
     "Outputs",
     "Progress",
     "StreamTask",
+    "Wiring",
 ]
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,16 @@ class CommitPolicy:
         return phase + ((now - phase) // interval + 1) * interval
 
 
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What any task runs on: its log, when it commits, and who feeds it (None: the log's own readers)."""
+
+    log: EventLog
+    policy: CommitPolicy = field(default_factory=CommitPolicy)
+    faults: Faults = no_faults
+    open_reader: OpenReader | None = None
+
+
 @dataclass(slots=True)
 class Progress:
     """What a task has committed; liveness is tied to this, not to the loop turning."""
@@ -143,21 +154,18 @@ class StreamTask(ABC):
     def __init__(
         self,
         task: TaskId,
-        log: EventLog,
-        clocked_outputs: Sequence[str],
-        partitions: int,
-        policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = no_faults,
-        open_reader: OpenReader | None = None,
+        wiring: Wiring,
+        clocked_outputs: Sequence[str] = (),
+        partitions: int = 0,
     ) -> None:
         self.task = task
         self.progress = Progress()
-        self._log = log
+        self._log = wiring.log
         self._clocked_outputs = tuple(clocked_outputs)
         self._partitions = partitions
-        self._policy = policy
-        self._faults = faults
-        self._open_reader = open_reader or log.open_reader
+        self._policy = wiring.policy
+        self._faults = wiring.faults
+        self._open_reader = wiring.open_reader or wiring.log.open_reader
         self._stopping = False
         self._outputs = Outputs()
         self._forwarded = 0
@@ -276,15 +284,12 @@ class MergedTask(StreamTask):
     def __init__(
         self,
         task: TaskId,
-        log: EventLog,
+        wiring: Wiring,
         merge: Merge,
         clocked_outputs: Sequence[str],
         partitions: int,
-        policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = no_faults,
-        open_reader: OpenReader | None = None,
     ) -> None:
-        super().__init__(task, log, clocked_outputs, partitions, policy, faults, open_reader)
+        super().__init__(task, wiring, clocked_outputs, partitions)
         self._merge = merge
         self._clock = 0
 
@@ -350,22 +355,16 @@ class ExchangeTask(MergedTask):
     def __init__(
         self,
         task: TaskId,
-        log: EventLog,
+        wiring: Wiring,
         catalog: Catalog,
         partitions: int,
         clocked_outputs: Sequence[str],
-        policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = no_faults,
-        open_reader: OpenReader | None = None,
     ) -> None:
         routed = {f.type: {t: m for t, m in f.routes.items() if t in clocked_outputs} for f in catalog.families.values()}
         routes = {t: r for t, r in routed.items() if r}
         inputs = sorted({catalog[t].topic for t in routes})
-        super().__init__(
-            task, log,
-            Merge({}, inputs, {t: [task.partition] for t in inputs}),
-            clocked_outputs, partitions, policy, faults, open_reader,
-        )  # fmt: skip
+        merge = Merge({}, inputs, {t: [task.partition] for t in inputs})
+        super().__init__(task, wiring, merge, clocked_outputs, partitions)
         self._routes = {t: tuple(r.items()) for t, r in routes.items()}
         self._decoders = {t: msgspec.json.Decoder(_key_struct(r.values())) for t, r in routes.items()}
 
@@ -418,15 +417,12 @@ class OperatorTask(MergedTask):
     def __init__(
         self,
         task: TaskId,
-        log: EventLog,
+        wiring: Wiring,
         catalog: Catalog,
         partitions: int,
         operators: Sequence[Operator],
         clocked_inputs: Mapping[str, Sequence[str]],
-        clocked_outputs: Sequence[str],
-        policy: CommitPolicy = CommitPolicy(),
-        faults: Faults = no_faults,
-        open_reader: OpenReader | None = None,
+        clocked_outputs: Sequence[str] = (),
     ) -> None:
         every = list(range(partitions))
         merge = Merge(
@@ -435,7 +431,7 @@ class OperatorTask(MergedTask):
             {topics.REGISTRY: every, **{t: [task.partition] for t in clocked_inputs}},
             gap_ms=GAP_MS,
         )
-        super().__init__(task, log, merge, clocked_outputs, partitions, policy, faults, open_reader)
+        super().__init__(task, wiring, merge, clocked_outputs, partitions)
         self._catalog = catalog
         self._operators = tuple(operators)
         tables = {(_REFERENCE, name): row for name, row in REFERENCE_TABLES.items()}

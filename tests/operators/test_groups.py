@@ -13,7 +13,7 @@ from hengliu.events.envelope import encode_event, iso_ms
 from hengliu.ports.log import EventLog, Headers, LogReader, Record, TaskId, TopicPartition
 from streams.kernel.merge import Arrival
 from streams.kernel.operator import Operator
-from streams.kernel.task import OperatorTask, Outputs
+from streams.kernel.task import OperatorTask, Outputs, Wiring
 from streams.operators.catalog import GROUPS
 from streams.operators.flows import Flows
 from streams.operators.overload import Overload
@@ -76,7 +76,7 @@ class Released:
     def __init__(self, operators: Sequence[Operator]) -> None:
         # Only ``transform`` is under test: it touches neither log nor reader.
         no_log, inputs = cast("EventLog", None), {topics.BY_DEVICE: ["exchange-0"]}
-        self._task = OperatorTask(TaskId("test", 0), no_log, CATALOG, 1, operators, inputs, [], open_reader=_no_reader)
+        self._task = OperatorTask(TaskId("test", 0), Wiring(no_log, open_reader=_no_reader), CATALOG, 1, operators, inputs)
         self.written: list[tuple[str, Record]] = []
 
     def feed(self, arrivals: Sequence[Arrival], clock: int) -> None:

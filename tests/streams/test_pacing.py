@@ -20,7 +20,7 @@ from hengliu.ports.log import (
     TopicSpec,
 )
 from infra.local_log import LocalLog
-from streams.kernel.task import CommitPolicy, Outputs, StreamTask
+from streams.kernel.task import CommitPolicy, Outputs, StreamTask, Wiring
 from streams.topology import EXCHANGE, Topology
 
 IN, OUT = TopicPartition("in", 0), TopicPartition("out", 0)
@@ -30,7 +30,7 @@ class Echo(StreamTask):
     """Copies what begins with ``o``; counts its looks."""
 
     def __init__(self, log: EventLog, policy: CommitPolicy, clocked: Sequence[str] = ()) -> None:
-        super().__init__(TaskId("echo", 0), log, clocked, 1, policy)
+        super().__init__(TaskId("echo", 0), Wiring(log, policy), clocked, 1)
         self.at, self.looks, self.told = 0, 0, 0
 
     @property
