@@ -9,7 +9,7 @@ Environment:
     LATE: how long windows stay open after their end, ms (0).
     KEEP: how long closed windows can be corrected, ms (600000).
     FLUSH: 1 closes the last windows as soon as the input is silent, instead of when their time is over.
-    IDLE_MS: a partition without records for so long is silent, and its clock runs on with the wall's (2000; 0: never).
+    IDLE_MS: a partition without records for so long is silent, and its clock runs on as time passes (2000; 0: never).
     COMMIT_MS: commit interval (250).
     SESSION_S: how long the group waits for a worker that has died (6).
     RECORD: ``flat`` (default); ``envelope``: the same members as the data of a CloudEvent; ``unique``: a number counts once.
