@@ -270,7 +270,9 @@ class LogReader(Protocol):
         """
         ...
 
-    def seek(self, tp: TopicPartition, position: int) -> None: ...
+    def seek(self, tp: TopicPartition, position: int) -> None:
+        """The next slice of this partition begins at ``position``; also that of a poll that waits just now."""
+        ...
 
     def position(self, tp: TopicPartition) -> int:
         """Where the next poll of this partition goes on."""
