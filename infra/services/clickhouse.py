@@ -9,7 +9,9 @@ closes it too. It reads through a table that the command line makes of standard 
 the password-less user ``default`` that the command line itself logs in as (from loopback, as any local user could) then
 needs no right to read files, and has none.
 
-A native login with a wrong password kills this form of the server at the next connection; over HTTP it fails cleanly.
+A native login with a wrong password kills this form of the server at the next connection, and so does a native client that
+vanishes while it is answered (SIGABRT, nothing logged); over HTTP both fail cleanly. So it is started again when it has ended
+by itself, as a service manager would do.
 
 Run ``python -m infra.services.clickhouse fetch`` to fill the cache, ``... run DIR`` to serve until interrupted.
 """
@@ -30,6 +32,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -57,6 +60,13 @@ library.chdb_query_cmdline(len(arguments), vector)
 """
 
 # sum(length(line)), not count(): a count needs no reading and would return, and end the server, at once.
+MOST_RESTARTS: Final = 5
+RESTARTS_WITHIN_S: Final = 60.0
+"""One that ends by itself more often than so many times in so long stays down."""
+
+AGAIN_S: Final = 0.1
+"""Before it is started again."""
+
 _STATEMENTS: Final = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT sum(length(line)) FROM hold"
 
 
@@ -162,6 +172,12 @@ class ClickHouseService(BlockingService):
         self._memory = memory_bytes
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._changing = threading.Lock()
+        """Held by whoever starts or ends the process."""
+        self._ended: deque[float] = deque(maxlen=MOST_RESTARTS)
+        """When it last ended by itself."""
+        self.restarts = 0
+        """How often it was started again because it had ended by itself."""
         self.tcp_port = 0
         self.http_port = 0
 
@@ -186,23 +202,44 @@ class ClickHouseService(BlockingService):
         engine = library()
         again = self.tcp_port > 0
         self._answering(self._choose_ports, lambda: self._launch(engine), again, time.monotonic() + timeout)
+        watched = self._process
+        threading.Thread(target=self._keep, args=(watched, engine), name="clickhouse-keeper", daemon=True).start()
         return self.url
+
+    def _keep(self, watched: subprocess.Popen[bytes] | None, engine: Path) -> None:
+        """Start it again, on its ports, whenever it ends without having been asked to."""
+        while watched is not None:
+            code = watched.wait()
+            with self._changing:
+                if self._process is not watched:
+                    return
+                now = time.monotonic()
+                if len(self._ended) == MOST_RESTARTS and now - self._ended[0] < RESTARTS_WITHIN_S:
+                    say("service.given-up", name="ClickHouse", exit_code=code, times=MOST_RESTARTS)
+                    return
+                self._ended.append(now)
+                self.restarts += 1
+                say("service.again", name="ClickHouse", exit_code=code)
+                _close(watched)
+                time.sleep(AGAIN_S)
+                self._launch(engine, again=True)
+                watched = self._process
 
     def stop(self, timeout: float = 20) -> None:
         """Close its standard input and wait; kill it if it does not end in time (it waits 5 s for open connections)."""
-        process, self._process = self._process, None
+        with self._changing:
+            process, self._process = self._process, None
         if process is not None:
             end(process, timeout)
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
-        process, self._process = self._process, None
+        with self._changing:
+            process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
+            _close(process)
 
     # --- how ---
 
@@ -213,7 +250,7 @@ class ClickHouseService(BlockingService):
     def _choose_ports(self) -> None:
         self.tcp_port, self.http_port = free_ports(2)
 
-    def _launch(self, engine: Path) -> None:
+    def _launch(self, engine: Path, again: bool = False) -> None:
         home = self._directory.resolve()
         (home / "data").mkdir(parents=True, exist_ok=True)
         users, config = home / "users.xml", home / "config.xml"
@@ -247,7 +284,7 @@ class ClickHouseService(BlockingService):
             "--table=hold",
             f"--query={_STATEMENTS}",
         ]
-        with self._log.open("wb") as log:
+        with self._log.open("ab" if again else "wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", "-c", _CHILD, str(engine), *arguments],
                 stdin=subprocess.PIPE,
@@ -276,6 +313,12 @@ class ClickHouseService(BlockingService):
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
 def main() -> None:

@@ -35,6 +35,13 @@ MESSAGES: Final[Mapping[str, Text]] = {
     "service.in-place": Text("{name} 已就绪：{path}", "{name} is in place: {path}"),
     "service.ended": Text("{name} 启动时退出：\n{cause}", "{name} ended at start:\n{cause}"),
     "service.silent": Text("{name} 没有应答：\n{cause}", "{name} does not answer:\n{cause}"),
+    "service.again": Text(
+        "{name} 自行退出（{exit_code}），正在重新启动", "{name} ended by itself ({exit_code}) and is started again"
+    ),
+    "service.given-up": Text(
+        "{name} 又自行退出（{exit_code}）：一分钟内已重启 {times} 次，不再重启",
+        "{name} has ended by itself again ({exit_code}): it was started again {times} times within a minute and stays down",
+    ),
     "service.missing": Text("没有找到 {name}。请安装：{command}", "{name} was not found. Install it: {command}"),
 }
 """Texts for people, by code."""

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from clickhouse_driver import Client
 
-from hengliu.ports.warehouse import create_sql
+from hengliu.ports.warehouse import WarehouseUnavailable, create_sql
 from infra.clickhouse_warehouse import ClickHouseAddress, ClickHouseWarehouse
 from infra.services.clickhouse import ClickHouseService
 from infra.services.common import ServiceFailed, free_ports
@@ -105,6 +106,61 @@ async def test_clickhouse_starts_stops_and_keeps_its_data(tmp_path: Path) -> Non
         warehouse = await ClickHouseWarehouse.open(url)
         assert await scalar(warehouse, "SELECT count() AS n FROM fact") == 10
         await warehouse.close()
+
+
+async def counted(url: str, rows: int, seconds: float = 20) -> None:
+    """Wait until the server answers, and look that it has all rows."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                warehouse = await ClickHouseWarehouse.open(url)
+            except WarehouseUnavailable:
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                assert await scalar(warehouse, "SELECT count() AS n FROM fact") == rows
+            finally:
+                await warehouse.close()
+            return
+
+
+def native_client(url: str) -> Client:
+    address = ClickHouseAddress.parse(url)
+    client = Client(address.host, port=address.port, user=address.user, password=address.password)
+    client.execute("SELECT 1")
+    return client
+
+
+@pytest.mark.clickhouse
+async def test_clickhouse_that_ends_by_itself_is_started_again(tmp_path: Path) -> None:
+    """Killed from outside, and by a native client that vanishes while it is answered, which this form may not bear."""
+    service = ClickHouseService(tmp_path / "a")
+    async with service as url:
+        warehouse = await ClickHouseWarehouse.open(url)
+        await warehouse.execute(create_sql(FACT))
+        await warehouse.insert(FACT, facts(10), "a")
+        await warehouse.close()
+        first = service.pid
+        os.kill(first, 9)
+        await counted(url, 10)
+        assert service.pid not in (0, first)
+        assert service.restarts == 1
+        for _ in range(3):
+            client = await asyncio.to_thread(native_client, url)
+            asking = asyncio.create_task(
+                asyncio.to_thread(client.execute, "SELECT number, toString(number) FROM numbers(5000000)")
+            )
+            await asyncio.sleep(0.02)
+            client.connection.socket.shutdown(socket.SHUT_RDWR)
+            with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the driver makes of it
+                await asking
+            client.disconnect()
+            await counted(url, 10)
+        last = service.pid
+    assert not alive(last)
+    await asyncio.sleep(0.3)
+    assert service.pid == 0
+    assert service.restarts <= 4
 
 
 @pytest.mark.clickhouse
