@@ -8,6 +8,7 @@ a fortnight is counted::
     python -m bench.detection_city                 the table
     python -m bench.detection_city --write         ... into docs/detection.md
     python -m bench.detection_city --list CODE     every wrong one of a code
+    python -m bench.detection_city --only meter --rule anomaly --set sides=1     one group alone, by other parameters
 """
 
 import argparse
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -37,6 +39,7 @@ from streams.kernel.operator import Batch
 from streams.kernel.reference import KEYS, REFERENCE_TABLES, Reference, Versions
 from streams.kernel.state import State, StateStore
 from streams.operators.catalog import GROUPS, Group
+from streams.rules.catalog import RULES, RULES_BY_NAME
 
 __all__ = ["Outcome", "Raised", "Score", "Truth", "judge", "run", "write_section"]
 
@@ -141,11 +144,11 @@ class Score:
 class _Tasks:
     """Every group as one task over one partition, in an order in which each comes after those that it reads."""
 
-    def __init__(self, city: City) -> None:
+    def __init__(self, city: City, groups: Sequence[Group] = GROUPS) -> None:
         self._versions: dict[str, dict[str, Versions]] = {name: {} for name in REFERENCE_TABLES}
         for type_, data in registry(city):
             self.register(type_, data)
-        self.groups = _ordered(GROUPS)
+        self.groups = _ordered(groups)
         self.stores = {
             g.name: StateStore({(o.name, name): row for o in g.operators for name, row in o.tables.items()})
             for g in self.groups
@@ -213,14 +216,30 @@ class _Event(msgspec.Struct):
 
 
 def run(
-    seed: int = 1, *, warm_up_days: int = 10, days: int = 14, size: str = "measure", progress: Progress | None = None
+    seed: int = 1,
+    *,
+    warm_up_days: int = 10,
+    days: int = 14,
+    size: str = "measure",
+    progress: Progress | None = None,
+    only: Sequence[str] = (),
+    published: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> Outcome:
-    """Run a city through every group. The last two days only let warnings come that are due."""
+    """Run a city through every group. The last two days only let warnings come that are due.
+
+    Args:
+        only: names of groups, of which none reads what another one writes; empty: all.
+        published: parameters of rules that are other than their defaults, from the beginning.
+    """
     city = City(seed, size, "all")
     begin = FIRST_COUNTED
     start, end = begin - warm_up_days * DAY_MS, begin + days * DAY_MS
     until = end + 2 * DAY_MS
-    world, tasks = World(city, start), _Tasks(city)
+    groups = [g for g in GROUPS if not only or g.name in only]
+    world, tasks = World(city, start), _Tasks(city, groups)
+    for rule, parameters in published.items():
+        number = RULES_BY_NAME[rule].version + 1
+        tasks.register("rule.published", {"rule": rule, "version": number, "parameters": dict(parameters)})
     scope = {d.id: (d.site, d.site, city.sites[d.site].division) for d in city.devices()}
     decode = msgspec.json.Decoder(_Event).decode
     lives: dict[str, Raised] = {}
@@ -250,15 +269,14 @@ def run(
     spent = time.process_time() - before
     return Outcome(
         list(lives.values()), list(_truths(world, until)), begin, end, number, spent,
-        f"seed {seed}, size {size}, {warm_up_days} days of warm-up, {days} days counted", _codes(),
+        f"seed {seed}, size {size}, {warm_up_days} days of warm-up, {days} days counted", _codes(groups),
     )  # fmt: skip
 
 
-def _codes() -> frozenset[str]:
-    """Codes that some rule names, so that a planted one without an operator shows as such."""
-    from streams.rules.catalog import RULES
-
-    return frozenset(code for rule in RULES for code in rule.codes)
+def _codes(groups: Sequence[Group] = GROUPS) -> frozenset[str]:
+    """Codes that some rule of the groups' operators names, so that a planted one without an operator shows as such."""
+    names = {operator.name for group in groups for operator in group.operators}
+    return frozenset(code for rule in RULES for code in rule.codes if names & {*rule.operators})
 
 
 def _truths(world: World, until: int) -> Iterator[Truth]:
@@ -426,18 +444,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--warm-up", type=int, default=10, help="days that run before them")
     parser.add_argument("--size", default="measure", help="size of the city")
     parser.add_argument("--list", metavar="CODE", help="every wrong one of a code")
+    parser.add_argument("--only", nargs="*", default=[], choices=[g.name for g in GROUPS], help="groups that run alone")
+    parser.add_argument("--rule", choices=list(RULES_BY_NAME), help="of which --set says other parameters")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--write", action="store_true", help="write the section of docs/detection.md")
     given = parser.parse_args(arguments)
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        outcome = run(given.seed, warm_up_days=given.warm_up, days=given.days, size=given.size, progress=progress)
+        outcome = run(
+            given.seed, warm_up_days=given.warm_up, days=given.days, size=given.size, progress=progress, only=given.only,
+            published={given.rule: dict(pair.split("=", 1) for pair in given.set)} if given.rule else {},
+        )  # fmt: skip
     scores = judge(outcome)
     if given.list:
         for truth in scores[given.list].missed:
             print("missed", truth.kind, iso_ms(truth.start), iso_ms(truth.end), *sorted(truth.names))
         for warning, why in scores[given.list].false:
             print("false", why, iso_ms(warning.at), warning.severity, warning.subject, warning.site, dict(warning.parameters))
+        return 0
+    if given.only:
+        print(table({code: score for code, score in scores.items() if code in outcome.codes}, outcome.codes))
         return 0
     usual = {"--seed": (given.seed, 1), "--days": (given.days, 14), "--warm-up": (given.warm_up, 10),
              "--size": (given.size, "measure")}  # fmt: skip

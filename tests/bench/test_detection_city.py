@@ -81,3 +81,12 @@ def test_a_city_of_three_sites_for_real() -> None:
     for code in ("overload", "device-silent", "position-contradiction"):
         assert scores[code].due > 0
         assert scores[code].recall == scores[code].precision == 1.0, code
+
+
+def test_one_group_alone_by_other_parameters() -> None:
+    usual, strict = (
+        {w.code for w in run(5, size="tiny", warm_up_days=0, days=0, only=("device",), published=published).raised}
+        for published in ({}, {"calibration": {"unregistered": "warn"}})
+    )
+    assert strict - usual == {"scale-not-calibrated"}
+    assert "overload" not in usual, "that is another group's"
