@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 
 ORDER = (
-    "docs", "streams", "operators", "detectors", "rules", "intake", "connectors", "aggregates", "projections", "simulator",
-    "api", "cli", "bench", "contract", "packaging", "extension", "e2e", "kill", "browser",
+    "docs", "streams", "operators", "detectors", "rules", "ledger", "intake", "connectors", "aggregates", "projections",
+    "simulator", "api", "cli", "bench", "contract", "packaging", "extension", "e2e", "kill", "browser",
 )  # fmt: skip
 """Folders under tests/, in the order in which they run; one that is not named comes with ``contract``."""
 

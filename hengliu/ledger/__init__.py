@@ -1,5 +1,9 @@
-"""The ledger: what makes a stored event provable. So far the hash chains that devices send, checked by intake.
+"""The ledger: what makes a stored event provable, to people who do not trust whoever stores it.
 
-Owns how a chain is continued and what breaks it. Does not own whether a broken event is accepted (``hengliu.intake``: it is,
-and the break is recorded beside it), nor storage. Transparency logs and receipts are not built yet.
+Owns the hash chains of devices (``chain``), the Merkle tree and its proofs (``merkle``), tiles and bundles (``tiles``), keys
+and the two suites (``hashes``, ``keys``), signed notes and checkpoints (``note``, ``checkpoint``), and what a witness decides
+(``witness``), all without I/O: bytes and functions come in, bytes go out. Docs: ``docs/protocols/ledger.md``.
+
+Does not own whether a broken chain is accepted (``hengliu.intake``: it is, and the break is recorded beside it), nor where
+tiles and keys lie, when a checkpoint is signed, or how a witness is reached.
 """
