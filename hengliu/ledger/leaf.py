@@ -1,0 +1,75 @@
+"""The bytes of a leaf: what the ledger says of one log record, so that every stored field of it is covered.
+
+A leaf is a line and then fields in a fixed order, each of them a netstring: the length in decimal, a colon, the bytes, a comma.
+A field of more than 1,024 bytes, and the value always, stands as ``#``, its length, a colon, the lower-case hexadecimal digest
+by the suite's hash, a comma. So a leaf has at most about 15,000 bytes and fits a bundle whatever the record holds, and it is
+printed and checked with ``printf`` and ``sha256sum``. Two different records never have the same leaf: a reader of the fields
+never has a choice.
+
+The offset is not in it: a log that is copied to another one keeps its roots. Offsets have an index of their own (``offsets``).
+"""
+
+from dataclasses import dataclass
+
+from hengliu.ledger.faults import LedgerError
+from hengliu.ledger.hashes import Hash
+from hengliu.ports.log import Headers
+
+__all__ = ["FIELDS", "LEAF_LINE", "MAX_VERBATIM", "LoggedRecord", "leaf_bytes", "leaf_hash"]
+
+LEAF_LINE = b"hengliu-record-v1\n"
+"""First line. A field more, or another order, is another version."""
+FIELDS = (
+    "topic", "partition", "key", "value", "received", "type", "principal", "enterprise", "site", "division", "known_at",
+    "upstream", "origin", "raw",
+)  # fmt: skip
+"""Fields in their order: where the record is, its key and value, then all ``Headers`` in the order of their declaration."""
+MAX_VERBATIM = 1024
+"""Longest field that stands as it is, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRecord:
+    """All fields of a record of the log but its offset."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+def _digested(h: Hash, field: bytes) -> bytes:
+    return b"#%d:%s," % (len(field), h.digest(field).hex().encode())
+
+
+def leaf_bytes(h: Hash, record: LoggedRecord) -> bytes:
+    """The leaf of a record: an entry of the log's bundles. Numbers are decimal, texts UTF-8.
+
+    Raises LedgerError for a text with half of a surrogate pair, which no log holds.
+    """
+    t = record.headers
+    parts = [LEAF_LINE]
+    for name, field in (
+        ("topic", record.topic), ("partition", record.partition), ("key", record.key), ("value", None),
+        ("received", t.received), ("type", t.type), ("principal", t.principal), ("enterprise", t.enterprise), ("site", t.site),
+        ("division", t.division), ("known_at", t.known_at), ("upstream", t.upstream), ("origin", t.origin), ("raw", t.raw),
+    ):  # fmt: skip
+        if field is None:
+            parts.append(_digested(h, record.value))
+            continue
+        data = field if isinstance(field, bytes) else _utf8(name, str(field))
+        parts.append(b"%d:%s," % (len(data), data) if len(data) <= MAX_VERBATIM else _digested(h, data))
+    return b"".join(parts)
+
+
+def _utf8(name: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise LedgerError("leaf-text", name=name) from None
+
+
+def leaf_hash(h: Hash, record: LoggedRecord) -> bytes:
+    """Hash of the leaf, as it stands in a tile of level 0."""
+    return h.leaf(leaf_bytes(h, record))
