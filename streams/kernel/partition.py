@@ -79,6 +79,7 @@ class WindowJob(Protocol):
     def result(self, result: Any) -> Record:
         """The output record of one window (a ``Result``) or session (a ``Session``) of one key.
 
+        ``received`` is its timestamp on Kafka: with 0 a topic that keeps a week may delete it at once.
         One for which this raises is put aside with its figures.
         """
         ...

@@ -255,7 +255,9 @@ def _topics(bootstrap: str, kind: str) -> None:
     settings = compacted if kind in ("compacted", "both") else {}
     topics = [
         NewTopic("in", PARTITIONS, 1, config=settings),
-        NewTopic("out", PARTITIONS, 1),
+        # The job's results carry no receive time, so their timestamp is 1970: with the broker's usual retention of a week they
+        # may be deleted half a minute after a restart, before they have been compared.
+        NewTopic("out", PARTITIONS, 1, config={"retention.ms": "-1"}),
     ]
     for future in admin.create_topics(topics).values():
         future.result(30)
