@@ -43,24 +43,28 @@ def _digested(h: Hash, field: bytes) -> bytes:
     return b"#%d:%s," % (len(field), h.digest(field).hex().encode())
 
 
+def _written(h: Hash, field: bytes) -> bytes:
+    return b"%d:%s," % (len(field), field) if len(field) <= MAX_VERBATIM else _digested(h, field)
+
+
 def leaf_bytes(h: Hash, record: LoggedRecord) -> bytes:
     """The leaf of a record: an entry of the log's bundles. Numbers are decimal, texts UTF-8.
 
     Raises LedgerError for a text with half of a surrogate pair, which no log holds.
     """
     t = record.headers
-    parts = [LEAF_LINE]
-    for name, field in (
-        ("topic", record.topic), ("partition", record.partition), ("key", record.key), ("value", None),
-        ("received", t.received), ("type", t.type), ("principal", t.principal), ("enterprise", t.enterprise), ("site", t.site),
-        ("division", t.division), ("known_at", t.known_at), ("upstream", t.upstream), ("origin", t.origin), ("raw", t.raw),
-    ):  # fmt: skip
-        if field is None:
-            parts.append(_digested(h, record.value))
-            continue
-        data = field if isinstance(field, bytes) else _utf8(name, str(field))
-        parts.append(b"%d:%s," % (len(data), data) if len(data) <= MAX_VERBATIM else _digested(h, data))
-    return b"".join(parts)
+    topic = _written(h, _utf8("topic", record.topic))
+    front = b"%s%s%s%s" % (LEAF_LINE, topic, _written(h, b"%d" % record.partition), _written(h, record.key))
+    texts = (
+        str(t.received), t.type, t.principal, t.enterprise, t.site, t.division, str(t.known_at), t.upstream, t.origin, t.raw,
+    )  # fmt: skip
+    together = "".join(texts)
+    if together.isascii() and len(together) <= MAX_VERBATIM:
+        # Nearly every record: none is long, and a character is a byte, so all are encoded at once.
+        back = "".join([f"{len(text)}:{text}," for text in texts]).encode()
+    else:
+        back = b"".join([_written(h, _utf8(name, text)) for name, text in zip(FIELDS[4:], texts, strict=True)])
+    return front + _digested(h, record.value) + back
 
 
 def _utf8(name: str, text: str) -> bytes:
