@@ -4,6 +4,7 @@ minimum and maximum of gross less tare, final windows to a topic.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -35,7 +36,10 @@ class Numbered(Flat, gc=False):
     id: Int64
 
 
-_NO_HEADERS = Headers(received=0, type="window.closed")
+@lru_cache(maxsize=1_024)
+def _headers(start: int) -> Headers:
+    """Of one window's results: stamped with its end, since a broker deletes what is older than it keeps by its timestamp."""
+    return Headers(received=start + WINDOW_MS, type="window.closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class FlatJob:
         value = b'{"device":%s,"w":%d,"sum":%d,"n":%d,"mn":%d,"mx":%d}' % (
             msgspec.json.encode(result.key), result.start, result.total, result.records, result.minimum, result.maximum,
         )  # fmt: skip
-        return Record(result.key.encode(), value, _NO_HEADERS)
+        return Record(result.key.encode(), value, _headers(result.start))
 
 
 class Enveloped(msgspec.Struct, gc=False):
