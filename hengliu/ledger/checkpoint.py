@@ -10,9 +10,14 @@ from hengliu.ledger.keys import Signer, VerifierKey, strict_base64
 from hengliu.ledger.merkle import MAX_SIZE, checked_hash, checked_size
 from hengliu.ledger.note import Note, open_note
 
-__all__ = ["Checkpoint", "Cosigned", "SignedCheckpoint", "open_checkpoint", "sign_checkpoint"]
+__all__ = ["Checkpoint", "Cosigned", "SignedCheckpoint", "is_decimal", "open_checkpoint", "sign_checkpoint"]
 
 _LEAST_LINES = 3
+
+
+def is_decimal(text: str) -> bool:
+    """Whether this is how a size is written: ASCII digits, no leading zero, no more of them than the largest has."""
+    return len(text) <= len(str(MAX_SIZE)) and text.isascii() and text.isdecimal() and str(int(text)) == text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Checkpoint:
         if lines.pop() or len(lines) < _LEAST_LINES or not all(lines):
             raise LedgerError("checkpoint-lines")
         origin, size, encoded, *extensions = lines
-        if len(size) > len(str(MAX_SIZE)) or not (size.isascii() and size.isdecimal()) or str(int(size)) != size:
+        if not is_decimal(size):
             raise LedgerError("checkpoint-size")
         root = strict_base64(encoded)
         if root is None or len(root) != HASH_BYTES:

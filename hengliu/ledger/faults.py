@@ -67,6 +67,9 @@ FAULTS: Mapping[str, Text] = {
         "检查点的根不是 {expected} 字节的 Base64。", "The checkpoint's root is not Base64 of {expected} bytes."
     ),
     "checkpoint-origin": Text("检查点属于 {origin}，不是 {expected}。", "The checkpoint is of {origin}, not of {expected}."),
+    # Witnesses
+    "request-size": Text("见证请求有 {length} 字节，最多 {limit}。", "The request has {length} bytes; {limit} are allowed."),
+    "request-line": Text("见证请求第 {line} 行不对。", "Line {line} of the request to a witness is malformed."),
     # Receipts
     "receipt-size": Text("凭证有 {length} 字节，最多 {limit}。", "The receipt has {length} bytes; {limit} are allowed."),
     "receipt-form": Text("不是凭证：{detail}", "Not a receipt: {detail}"),

@@ -5,17 +5,24 @@ be kept from now on comes out. Whoever calls it keeps one ``Seen`` an origin, st
 leaves, and does both under one lock; two requests that pass each other could else roll the witness back.
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from hengliu.ledger.checkpoint import Checkpoint, open_checkpoint
+from hengliu.ledger.checkpoint import Checkpoint, is_decimal, open_checkpoint
 from hengliu.ledger.faults import LedgerError
-from hengliu.ledger.hashes import Hash
-from hengliu.ledger.keys import Signature, Signer, VerifierKey
-from hengliu.ledger.merkle import verify_consistency
+from hengliu.ledger.hashes import HASH_BYTES, Hash
+from hengliu.ledger.keys import Signature, Signer, VerifierKey, strict_base64
+from hengliu.ledger.merkle import checked_size, verify_consistency
+from hengliu.ledger.note import MAX_NOTE
 
-__all__ = ["Cosignature", "Reason", "Refusal", "Seen", "witness_checkpoint"]
+__all__ = ["Cosignature", "Reason", "Refusal", "Request", "Seen", "witness_checkpoint"]
+
+MAX_PROOF = 63
+"""Hashes of a consistency proof, and lines of it that a request may have."""
+MAX_REQUEST = MAX_NOTE + 64 * 64
+"""Bytes of a request: a note, 63 lines of 45 bytes, and the first line."""
 
 
 class Reason(Enum):
@@ -70,6 +77,42 @@ class Refusal:
     fault: LedgerError | None = None
     checkpoint: Checkpoint | None = None
     """The checkpoint, once the log's signature on it is known to hold: evidence, to be kept, of a fork."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Body of ``add-checkpoint``: ``old`` and a size, the proof in Base64, one hash a line, an empty line, the note."""
+
+    old_size: int
+    proof: tuple[bytes, ...]
+    note: bytes
+
+    def to_bytes(self) -> bytes:
+        """Raises LedgerError where the result would be no request."""
+        lines = [f"old {self.old_size}", *(base64.b64encode(each).decode() for each in self.proof), ""]
+        made = "".join(f"{line}\n" for line in lines).encode() + self.note
+        self.parse(made)
+        return made
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Request":
+        """Take a request apart; the note in it is not looked at yet. Raises LedgerError naming the line."""
+        if len(data) > MAX_REQUEST:
+            raise LedgerError("request-size", length=len(data), limit=MAX_REQUEST)
+        head, _, note = data.partition(b"\n\n")
+        first, *rest = head.split(b"\n", MAX_PROOF + 1)
+        size = first.removeprefix(b"old ").decode(errors="replace")
+        if not first.startswith(b"old ") or not is_decimal(size):
+            raise LedgerError("request-line", line=1)
+        proof = []
+        for line, text in enumerate(rest, 2):
+            decoded = strict_base64(text.decode(errors="replace"))
+            if decoded is None or len(decoded) != HASH_BYTES or line > MAX_PROOF + 1:
+                raise LedgerError("request-line", line=line)
+            proof.append(decoded)
+        if not note:
+            raise LedgerError("request-line", line=len(proof) + 2)
+        return cls(checked_size(int(size)), tuple(proof), note)
 
 
 def witness_checkpoint(

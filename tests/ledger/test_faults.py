@@ -15,6 +15,7 @@ from hengliu.ledger.note import MAX_NOTE, MAX_SIGNATURES, Note, open_note, parse
 from hengliu.ledger.offsets import Run, checked_runs
 from hengliu.ledger.receipt import MAX_RECEIPT, Policy, read_receipt, verify_receipt
 from hengliu.ledger.tiles import Bundle, Tile, bundle_bytes, bundle_entries, grow, nodes_of_tiles, parse_path
+from hengliu.ledger.witness import MAX_REQUEST, Request
 from hengliu.ports.log import Headers
 from tests.ledger.test_note import PETER_LINE, TEXT
 from tests.ledger.test_receipt import Case
@@ -119,6 +120,10 @@ HAPPENS: list[tuple[str, Callable[[], object]]] = [
     ("checkpoint-root", lambda: Checkpoint.parse(b"a\n5\nc\n")),
     ("checkpoint-origin", lambda: sign_checkpoint(Checkpoint("a", 1, A), LOG)),
     ("checkpoint-origin", lambda: open_checkpoint(sign_checkpoint(Checkpoint("log", 1, A), LOG).to_bytes(), KEY, origin="lag")),
+    ("request-size", lambda: Request.parse(bytes(MAX_REQUEST + 1))),
+    ("request-line", lambda: Request.parse(b"old 5\n")),
+    ("request-line", lambda: Request(-1, (), b"note").to_bytes()),
+    ("size-range", lambda: Request.parse(b"old 9223372036854775808\n\nnote")),
     ("receipt-size", lambda: read_receipt(bytes(MAX_RECEIPT + 1))),
     ("receipt-form", lambda: read_receipt(b"{}")),
     ("receipt-suite", lambda: verify_receipt(CASE.receipt, Policy(CASE.policy.witnesses[0]))),

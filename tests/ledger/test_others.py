@@ -17,7 +17,7 @@ from hengliu.ledger.keys import (
 )
 from hengliu.ledger.merkle import verify_consistency
 from hengliu.ledger.note import parse_note
-from hengliu.ledger.witness import Cosignature, Reason, Refusal, Seen, witness_checkpoint
+from hengliu.ledger.witness import Cosignature, Reason, Refusal, Request, Seen, witness_checkpoint
 from tests.ledger.test_note import BEHIND_THE_SOFA
 from tests.ledger.test_suites import SUM_GOLANG_ORG
 
@@ -82,6 +82,15 @@ def test_a_log_of_others_is_witnessed() -> None:
     swapped = ask(first.seen, FIVE, 1, ONE_TO_FIVE[::-1])
     assert isinstance(swapped, Refusal)
     assert swapped.reason is Reason.BAD_PROOF
+
+
+def test_a_request_to_a_witness_is_read_and_written() -> None:
+    for old, proof, note in ((0, [], ONE), (1, ONE_TO_THREE, THREE), (1, ONE_TO_FIVE, FIVE)):
+        body = "".join(f"{line}\n" for line in [f"old {old}", *proof, ""]) + note
+        request = Request.parse(body.encode())
+        assert (request.old_size, request.note.decode()) == (old, note)
+        assert [base64.b64encode(each).decode() for each in request.proof] == proof
+        assert request.to_bytes() == body.encode()
 
 
 def test_their_consistency_proof_verifies_without_a_witness() -> None:

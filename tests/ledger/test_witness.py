@@ -1,5 +1,6 @@
 """A witness cosigns one history, and says why it does not cosign another."""
 
+import base64
 from collections.abc import Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from hengliu.ledger.hashes import SHA256
 from hengliu.ledger.keys import ED25519, ED25519_COSIGNER, SUITES, SigningKey, Suite
 from hengliu.ledger.merkle import MAX_SIZE, prove_consistency, root
 from hengliu.ledger.note import Note
-from hengliu.ledger.witness import Cosignature, Reason, Refusal, Seen, witness_checkpoint
+from hengliu.ledger.witness import Cosignature, Reason, Refusal, Request, Seen, witness_checkpoint
 from tests.ledger.trees import HASH_OF, nodes_of
 
 LOG = SigningKey.generate("hengliu.example/log", ED25519)
@@ -153,3 +154,29 @@ def test_either_suite_is_witnessed(suite: Suite) -> None:
 def test_a_witness_needs_a_key_with_a_time() -> None:
     with pytest.raises(LedgerError, match="out of range"):
         witness_checkpoint(SHA256, LOG.verifier, LOG, None, note(HASH_OF[:3]).to_bytes(), 0, (), 5)
+
+
+LINE = base64.b64encode(bytes(32)).decode()
+
+
+def test_a_request_may_have_sixty_three_hashes() -> None:
+    request = Request(7, (bytes(32),) * 63, b"note")
+    assert Request.parse(request.to_bytes()) == request
+    with pytest.raises(LedgerError, match="Line 65"):
+        Request(7, (bytes(32),) * 64, b"note").to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("", 1), ("\n\nnote", 1), ("old\n\nnote", 1), ("old \n\nnote", 1), ("old  7\n\nnote", 1), ("old 07\n\nnote", 1),
+        ("old -1\n\nnote", 1), ("old +1\n\nnote", 1), ("old ٧\n\nnote", 1), ("new 7\n\nnote", 1), ("old 7\r\n\nnote", 1),
+        (" old 7\n\nnote", 1), ("Old 7\n\nnote", 1), (f"old {'9' * 5000}\n\nnote", 1), ("7\n\nnote", 1), ("old 7", 2),
+        ("old 7\n\n", 2), ("old 7\nnote", 2), (f"old 7\n{LINE[:-4]}\n\nnote", 2), (f"old 7\n{LINE} \n\nnote", 2),
+        (f"old 7\n{LINE}\n{LINE[:-1]}\n\nnote", 3), (f"old 7\n{LINE}\n{LINE}\n\n", 4), (f"old 7\n{LINE[:42]}B=\n\nnote", 2),
+        ("old 7\n" + f"{LINE}\n" * 5000 + "\nnote", 65),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_refused(body: str, line: int) -> None:
+    with pytest.raises(LedgerError, match=f"Line {line} of"):
+        Request.parse(body.encode())
