@@ -23,7 +23,7 @@ HEADERS = Headers(
 RECORD = LoggedRecord("weighings", 3, b"urn:dev:org:32473-7", '{"煤": 1}'.encode(), HEADERS)
 
 
-def read(h: Hash, entry: bytes) -> list[bytes | tuple[int, bytes]]:
+def read(entry: bytes) -> list[bytes | tuple[int, bytes]]:
     """The fields of a leaf, by its definition: verbatim, or length and digest."""
     assert entry.startswith(LEAF_LINE)
     at, fields = len(LEAF_LINE), []
@@ -86,7 +86,20 @@ def test_a_leaf_gives_its_fields_back(record: LoggedRecord, h: Hash, long: str, 
         record = dataclasses.replace(record, key=b"," * length)
     elif long in Headers.__struct_fields__ and isinstance(getattr(record.headers, long), str):
         record = dataclasses.replace(record, headers=msgspec.structs.replace(record.headers, **{long: "#" * length}))
-    assert read(h, leaf_bytes(h, record)) == expected(h, record)
+    assert read(leaf_bytes(h, record)) == expected(h, record)
+
+
+TEXT_HEADERS = [name for name in Headers.__struct_fields__ if name not in ("received", "known_at")]
+
+
+@pytest.mark.parametrize("name", TEXT_HEADERS)
+def test_a_header_stands_as_it_is_up_to_its_longest_and_then_as_its_digest(name: str) -> None:
+    """In ASCII and not, alone and beside others that together are longer than one may be."""
+    for text in ("", "x", "煤", "x" * 900, "x" * 1023, "x" * 1024, "x" * 1025, "煤" * 341, "煤" * 342, "x" * 3000):
+        for others in ("", "y" * 600, "é"):
+            headers = msgspec.structs.replace(HEADERS, **dict.fromkeys(TEXT_HEADERS, others) | {name: text})
+            record = dataclasses.replace(RECORD, headers=headers)
+            assert read(leaf_bytes(SHA256, record)) == expected(SHA256, record)
 
 
 def flips(data: bytes) -> list[bytes]:
@@ -108,7 +121,7 @@ def test_each_flipped_bit_of_a_record_changes_its_leaf() -> None:
             else [was[:n] + chr(ord(was[n]) ^ 1 << bit) + was[n + 1 :] for n in range(len(was)) for bit in range(7)]
         )  # fmt: skip
         others += [dataclasses.replace(RECORD, headers=msgspec.structs.replace(HEADERS, **{name: each})) for each in changes]
-    texts = sum(len(getattr(HEADERS, name)) for name in Headers.__struct_fields__ if name not in ("received", "known_at"))
+    texts = sum(len(getattr(HEADERS, name)) for name in TEXT_HEADERS)
     assert len(others) == 8 * len(RECORD.key + RECORD.value) + 2 + 2 * 63 + 7 * texts
     leaves = [leaf_hash(SHA256, other) for other in others]
     assert leaf not in leaves
@@ -134,8 +147,8 @@ def test_the_leaf_of_the_largest_record_fits_a_bundle() -> None:
     )  # fmt: skip
     assert len(leaf_bytes(SHA256, LoggedRecord(large, 1 << 30, large.encode(), bytes(MAX_RECORD_BYTES), headers))) < MAX_ENTRY
     short = "x" * MAX_VERBATIM
-    texts = {name: short for name in Headers.__struct_fields__ if name not in ("received", "known_at")}
-    longest = LoggedRecord(short, 1 << 30, short.encode(), bytes(9), msgspec.structs.replace(headers, **texts))
+    headers = msgspec.structs.replace(headers, **dict.fromkeys(TEXT_HEADERS, short))
+    longest = LoggedRecord(short, 1 << 30, short.encode(), bytes(9), headers)
     assert 10 * MAX_VERBATIM < len(leaf_bytes(SHA256, longest)) < MAX_ENTRY // 4
 
 
