@@ -11,7 +11,7 @@ from typing import Protocol
 from hengliu.events.catalog import FAMILIES, Catalog
 from hengliu.events.family import Family
 from hengliu.ports.log import EventLog, TopicPartition
-from hengliu.ports.warehouse import Warehouse
+from hengliu.ports.warehouse import Warehouse, WarehouseUnavailable
 from hengliu.settings import Settings
 from streams.operators.catalog import GROUPS
 from streams.topology import EXCHANGE
@@ -27,6 +27,10 @@ __all__ = [
     "register_transports",
     "worker_positions",
 ]
+
+
+CONNECT_SECONDS = 10.0
+"""How long a start waits for a server that does not answer yet."""
 
 
 class ExtensionError(ValueError):
@@ -88,7 +92,11 @@ async def open_log_for_reading(settings: Settings) -> AsyncIterator[EventLog]:
 
 
 async def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse that the settings name."""
+    """The warehouse that the settings name.
+
+    Raises:
+        WarehouseUnavailable: nobody answered there for ``CONNECT_SECONDS``.
+    """
     if settings.warehouse == "chdb":
         from infra.chdb_warehouse import ChdbWarehouse
 
@@ -96,7 +104,16 @@ async def open_warehouse(settings: Settings) -> Warehouse:
         return await ChdbWarehouse.open(settings.data_dir / "warehouse")
     from infra.clickhouse_warehouse import ClickHouseWarehouse
 
-    return await ClickHouseWarehouse.open(settings.warehouse)
+    now = asyncio.get_running_loop().time
+    deadline = now() + CONNECT_SECONDS
+    while True:
+        try:
+            return await ClickHouseWarehouse.open(settings.warehouse)
+        except WarehouseUnavailable:
+            # It may be starting, as the log may, which waits as long for its broker.
+            if now() >= deadline:
+                raise
+            await asyncio.sleep(0.2)
 
 
 class WorkerPositions(Protocol):

@@ -14,7 +14,9 @@ import psycopg
 import pytest
 from clickhouse_driver import Client
 
+from hengliu.compose.adapters import open_warehouse
 from hengliu.ports.warehouse import WarehouseUnavailable, create_sql
+from hengliu.settings import Settings
 from infra.clickhouse_warehouse import ClickHouseAddress, ClickHouseWarehouse
 from infra.services.clickhouse import ClickHouseService
 from infra.services.common import ServiceFailed, free_ports
@@ -161,6 +163,22 @@ async def test_clickhouse_that_ends_by_itself_is_started_again(tmp_path: Path) -
     await asyncio.sleep(0.3)
     assert service.pid == 0
     assert service.restarts <= 4
+
+
+@pytest.mark.clickhouse
+async def test_a_start_waits_for_a_warehouse_that_is_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = ClickHouseService(tmp_path / "a")
+    async with service as url:
+        service.kill()
+        opening = asyncio.create_task(open_warehouse(Settings(warehouse=url)))
+        await asyncio.sleep(0.5)
+        assert not opening.done()
+        await asyncio.to_thread(service.start)
+        await (await opening).close()
+        service.kill()
+        monkeypatch.setattr("hengliu.compose.adapters.CONNECT_SECONDS", 0.0)
+        with pytest.raises(WarehouseUnavailable):
+            await open_warehouse(Settings(warehouse=url))
 
 
 @pytest.mark.clickhouse
