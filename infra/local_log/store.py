@@ -380,7 +380,8 @@ class Store:
             )
         # The hole: one offset a commit, as a transaction marker takes on Kafka, so that nobody comes to rely on density.
         staged.ends[partition_id] = position + 1
-        staged.tails.append(Batch(partition_id, first, position + 1, records))
+        stored = sum(len(row.meta) + len(row.val) for row in rows)
+        staged.tails.append(Batch(partition_id, first, position + 1, records, stored))
         return position
 
     def _append_merged(

@@ -14,27 +14,44 @@ from hengliu.ports.log import Headers, Record, Slice, TopicPartition
 __all__ = ["MAX_BYTES", "Batch", "Tail"]
 
 MAX_BYTES = 16 << 20
-"""Of keys, values and ``RECORD_BYTES`` a record, over all partitions."""
+"""Of what the batches take in the file and ``RECORD_BYTES`` a record, over all partitions."""
 RECORD_BYTES = 250
-"""What a record takes in memory beside key and value: headers and the places in three lists."""
+"""What a record takes in memory beside its value: key, headers and the places in three lists."""
 
 
 class Batch(NamedTuple):
-    """The records of one commit in one partition. ``end`` is behind the hole that the commit left."""
+    """The records of one commit in one partition.
+
+    ``end`` is behind the hole that the commit left, ``stored`` how many bytes it takes in the file.
+    """
 
     partition_id: int
     first: int
     end: int
     records: Sequence[Record]
+    stored: int
 
 
-class _Kept(NamedTuple):
-    first: int
-    end: int
-    keys: list[bytes]
-    values: list[bytes]
-    headers: list[Headers]
-    size: int
+class _Kept:
+    """A batch, as columns from its first reader on: most that is written in bulk is never read from here."""
+
+    __slots__ = ("_columns", "_records", "count", "end", "first", "size")
+
+    def __init__(self, batch: Batch) -> None:
+        self.first = batch.first
+        self.end = batch.end
+        self.count = len(batch.records)
+        self.size = RECORD_BYTES * self.count + batch.stored
+        self._records: Sequence[Record] = batch.records
+        self._columns: tuple[list[bytes], list[bytes], list[Headers]] | None = None
+
+    def columns(self) -> tuple[list[bytes], list[bytes], list[Headers]]:
+        """Keys, values and headers."""
+        if self._columns is None:
+            records = self._records
+            self._columns = [r.key for r in records], [r.value for r in records], [r.headers for r in records]
+            self._records = ()
+        return self._columns
 
 
 class Tail:
@@ -54,15 +71,13 @@ class Tail:
 
     def add(self, batch: Batch) -> None:
         """Keep a committed batch. Batches of a partition come in order."""
-        keys = [r.key for r in batch.records]
-        values = [r.value for r in batch.records]
-        size = RECORD_BYTES * len(keys) + sum(map(len, keys)) + sum(map(len, values))
         kept = self._kept.setdefault(batch.partition_id, deque())
         if kept and kept[-1].end != batch.first:
             raise AssertionError(f"partition {batch.partition_id}: a batch at {batch.first} does not follow {kept[-1].end}")
-        kept.append(_Kept(batch.first, batch.end, keys, values, [r.headers for r in batch.records], size))
+        new = _Kept(batch)
+        kept.append(new)
         self._order.append(batch.partition_id)
-        self._bytes += size
+        self._bytes += new.size
         while self._bytes > self._max_bytes:
             self._bytes -= self._kept[self._order.popleft()].popleft().size
 
@@ -79,23 +94,23 @@ class Tail:
             return None
         if back == 1:
             only = kept[-1]
-            if len(only.keys) > max_records:
+            if only.count > max_records:
                 return None
-            numbers = list(range(only.first, only.first + len(only.keys)))
-            return Slice(tp.topic, tp.partition, position, only.end, numbers, only.keys, only.values, only.headers)
+            numbers = list(range(only.first, only.first + only.count))
+            return Slice(tp.topic, tp.partition, position, only.end, numbers, *only.columns())
         offsets: list[int] = []
         keys: list[bytes] = []
         values: list[bytes] = []
         headers: list[Headers] = []
         end, size = position, 0
         for batch in islice(kept, len(kept) - back, None):
-            count = len(batch.keys)
-            if len(offsets) + count > max_records or (offsets and size + batch.size > max_bytes):
+            if len(offsets) + batch.count > max_records or (offsets and size + batch.size > max_bytes):
                 break
-            offsets += range(batch.first, batch.first + count)
-            keys += batch.keys
-            values += batch.values
-            headers += batch.headers
+            offsets += range(batch.first, batch.first + batch.count)
+            more_keys, more_values, more_headers = batch.columns()
+            keys += more_keys
+            values += more_values
+            headers += more_headers
             end, size = batch.end, size + batch.size
         if not offsets:
             return None

@@ -16,7 +16,7 @@ TP = TopicPartition("t", 0)
 
 def batch(first: int, count: int, size: int = 1) -> Batch:
     records = [Record(b"k", b"v" * size, Headers(received=first + n, type="x")) for n in range(count)]
-    return Batch(1, first, first + count + 1, records)
+    return Batch(1, first, first + count + 1, records, count * (size + 1))
 
 
 @given(
