@@ -255,18 +255,12 @@ class _Step:
                     self._alone(alone)
             elif table == _OTHER:
                 self._last_chance(key, self._other.expire(due, subject))
-            elif table == _PASSED:
-                passed: Passed = self.scratch.get(_PASSED, key)
-                if passed.until > due:
-                    self.timers.set(passed.until, subject)
+            elif table in (_PASSED, _INSIDE):
+                row: Passed | Inside = self.scratch.get(table, key)
+                if row.until > due:
+                    self.timers.set(row.until, subject)
                 else:
-                    self.scratch.delete(_PASSED, key)
-            elif table == _INSIDE:
-                inside: Inside = self.scratch.get(_INSIDE, key)
-                if inside.until > due:
-                    self.timers.set(inside.until, subject)
-                else:
-                    self.scratch.delete(_INSIDE, key)
+                    self.scratch.delete(table, key)
 
     def _alone(self, alone: Alone) -> None:
         """Neither side met its like: the second join."""
