@@ -62,10 +62,11 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 
 .PHONY: kill
-kill: install-tests ## Long proof: kill -9 at random moments, fifty times on each deployment (KILLS=50), a hundred workers of one group
+kill: install-tests ## Long proof: kill -9 at random moments, fifty times on each deployment (KILLS=50), a hundred workers of one group, ten coordinators
 	$(BIN)/python -m tests.kill.platform --engine local --kills $(or $(KILLS),50)
 	$(BIN)/python -m tests.kill.platform --engine kafka --kills $(or $(KILLS),50)
 	$(BIN)/python -m tests.kill.windows --kills $(or $(WORKER_KILLS),100)
+	$(BIN)/python -m tests.kill.coordinator_move --moves $(or $(MOVES),10)
 
 .PHONY: month
 month: install-tests ## Long proof: a simulated month on each deployment, every figure equal to the city's ledger

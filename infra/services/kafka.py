@@ -1,4 +1,4 @@
-"""A real Kafka broker (KRaft, one node, loopback only), started from Maven's artefacts and stopped with its owner.
+"""Real Kafka brokers (KRaft, loopback only), one or a cluster, started from Maven's artefacts and stopped with their owner.
 
 One broker acknowledges from the page cache: ``acks=all`` on a single node does not sync the disk. What it proves is the
 protocol (transactions, fencing, read_committed), and survival of killed processes, not of a power cut.
@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from infra.services.common import ServiceFailed, both, cache_directory, free_ports, tell
 
-__all__ = ["KAFKA_VERSION", "KafkaService", "fetch_kafka", "kafka_libs"]
+__all__ = ["KAFKA_VERSION", "ClusterPlace", "KafkaCluster", "KafkaService", "fetch_kafka", "kafka_libs"]
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 did not resolve whole; the transaction behaviour that the adapter relies on was measured on 4.3.0."""
@@ -118,6 +119,21 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
+@dataclass(frozen=True)
+class ClusterPlace:
+    """Where one broker of a cluster stands: the ports of all, the first broker's first, and which of them it is.
+
+    Attributes:
+        ports, controllers: a port for clients and one for the quorum, a broker each.
+        number: this broker's, from 1.
+    """
+
+    cluster_id: str
+    ports: Sequence[int]
+    controllers: Sequence[int]
+    number: int
+
+
 class KafkaService:
     """``async with KafkaService(dir) as bootstrap:`` gives ``127.0.0.1:port`` of a running broker over ``dir``.
 
@@ -134,14 +150,19 @@ class KafkaService:
         transaction_check_ms: int = 1000,
         libs: Path | None = None,
         start_seconds: float = 120.0,
+        place: ClusterPlace | None = None,
     ) -> None:
-        """``heap_mb`` is -Xmx. ``transaction_check_ms``: how often the broker looks for transactions past their time."""
+        """``heap_mb`` is -Xmx. ``transaction_check_ms``: how often the broker looks for transactions past their time.
+
+        ``place``: as one broker of a cluster, which serves when most of its brokers do; None: alone.
+        """
         self._directory = directory
         self._port = port
         self._heap_mb = heap_mb
         self._transaction_check_ms = transaction_check_ms
         self._libs = libs
         self._start_seconds = start_seconds
+        self._place = place
         self._process: asyncio.subprocess.Process | None = None
         self.bootstrap = ""
 
@@ -173,16 +194,20 @@ class KafkaService:
             raise ServiceFailed("service.missing", name="java", command="apt-get install default-jre-headless")
         libs = self._libs if self._libs is not None else await asyncio.to_thread(fetch_kafka)
         for attempt in (1, 2, 3):
-            port, controller = free_ports(2)
-            port = self._port or port
-            await asyncio.to_thread(self._configure, port, controller)
+            place = self._place
+            if place is None:
+                port, controller = free_ports(2)
+                port = self._port or port
+                place = ClusterPlace("", [port], [controller], 1)
+            port = place.ports[place.number - 1]
+            await asyncio.to_thread(self._configure, place)
             try:
                 await self._format(java, libs)
                 await self._launch(java, libs, port)
             except ServiceFailed:
                 await self.stop()
                 # Between looking for a free port and binding it another process may have taken it.
-                if attempt == 3 or self._port or "already in use" not in self._tail():
+                if attempt == 3 or self._port or self._place or "already in use" not in self._tail():
                     raise
             except BaseException:
                 await self.stop()
@@ -192,12 +217,14 @@ class KafkaService:
                 return self.bootstrap
         raise AssertionError
 
-    def _configure(self, port: int, controller: int) -> None:
+    def _configure(self, place: ClusterPlace) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
+        port, controller = place.ports[place.number - 1], place.controllers[place.number - 1]
+        copies = min(3, len(place.ports))
         settings = {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "node.id": str(place.number),
+            "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{other}" for n, other in enumerate(place.controllers, 1)),
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
@@ -205,11 +232,12 @@ class KafkaService:
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self._directory / "data"),
             "auto.create.topics.enable": "false",
-            "default.replication.factor": "1",
-            "offsets.topic.replication.factor": "1",
+            "default.replication.factor": str(copies),
+            "min.insync.replicas": str(max(1, copies - 1)),
+            "offsets.topic.replication.factor": str(copies),
             "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.replication.factor": str(copies),
+            "transaction.state.log.min.isr": str(max(1, copies - 1)),
             "transaction.state.log.num.partitions": "8",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": str(self._transaction_check_ms),
             "group.initial.rebalance.delay.ms": "0",
@@ -229,15 +257,12 @@ class KafkaService:
     async def _format(self, java: str, libs: Path) -> None:
         if (self._directory / "data" / "meta.properties").exists():
             return
-        cluster = "-"
-        while cluster.startswith("-"):  # one in 64 would be taken for an option
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = await asyncio.create_subprocess_exec(
             *self._java(java, libs, 128),
             "kafka.tools.StorageTool",
             "format",
             "--cluster-id",
-            cluster,
+            _new_cluster_id() if self._place is None else self._place.cluster_id,
             "--config",
             str(self._directory / "server.properties"),
             stdout=asyncio.subprocess.PIPE,
@@ -311,3 +336,54 @@ class KafkaService:
         self._process.kill()
         await self._process.wait()
         self._process = None
+
+
+class KafkaCluster:
+    """Several brokers on this machine, each a ``KafkaService`` over ``dir/N``, between which leaders and coordinators move.
+
+    Topics have three copies, of which two must stand for a write to be taken; so one broker of three may be away.
+    """
+
+    def __init__(self, directory: Path, brokers: int = 3, *, heap_mb: int = 384) -> None:
+        ports = free_ports(2 * brokers)
+        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:brokers])
+        places = [ClusterPlace(_new_cluster_id(), ports[:brokers], ports[brokers:], 1)]
+        places += [ClusterPlace(places[0].cluster_id, ports[:brokers], ports[brokers:], n) for n in range(2, brokers + 1)]
+        self.brokers = {
+            place.number: KafkaService(directory / str(place.number), heap_mb=heap_mb, place=place) for place in places
+        }
+        """By number, as Kafka's metadata calls them."""
+
+    async def __aenter__(self) -> str:
+        return await self.start()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await self.stop()
+
+    async def start(self) -> str:
+        """Start all of them and wait until each serves; returns the bootstrap addresses.
+
+        Raises:
+            ServiceFailed: as ``KafkaService.start``; also where another process took one of the ports meanwhile.
+        """
+        begun = [asyncio.create_task(broker.start()) for broker in self.brokers.values()]
+        try:
+            await asyncio.gather(*begun)
+        except BaseException:
+            for one in begun:
+                one.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
+            await self.stop()
+            raise
+        return self.bootstrap
+
+    async def stop(self) -> None:
+        """Stop all of them, side by side. Safe to call twice."""
+        await asyncio.gather(*(broker.stop() for broker in self.brokers.values()))
+
+
+def _new_cluster_id() -> str:
+    cluster = "-"
+    while cluster.startswith("-"):  # one in 64 would be taken for an option
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return cluster
