@@ -67,6 +67,21 @@ FAULTS: Mapping[str, Text] = {
         "检查点的根不是 {expected} 字节的 Base64。", "The checkpoint's root is not Base64 of {expected} bytes."
     ),
     "checkpoint-origin": Text("检查点属于 {origin}，不是 {expected}。", "The checkpoint is of {origin}, not of {expected}."),
+    # Sealing
+    "sealing-empty": Text("没有要封存的记录。", "There are no records to seal."),
+    "sealing-origin": Text(
+        "封存状态属于 {origin}（{suite}），设置为 {expected}。",
+        "The sealing state is of {origin} ({suite}); the settings say {expected}.",
+    ),
+    "sealing-end": Text(
+        "日志 {log} 到位置 {end} 为止，已签名到 {position}：日志被截断或恢复成旧的。",
+        "Log {log} ends at {end}; it was signed up to {position}: it was cut, or restored to an older one.",
+    ),
+    "sealing-behind": Text(
+        "{log} 已公布 {published} 条的检查点，封存状态只有 {size} 条：任务状态被恢复成旧的。",
+        "{log} has a published checkpoint over {published} leaves, the sealing state has {size}: it is an older one.",
+    ),
+    "tile-missing": Text("缺少瓦片 {path}。", "Tile {path} is missing."),
     # Witnesses
     "request-size": Text("见证请求有 {length} 字节，最多 {limit}。", "The request has {length} bytes; {limit} are allowed."),
     "request-line": Text("见证请求第 {line} 行不对。", "Line {line} of the request to a witness is malformed."),

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from hengliu.ledger.faults import LedgerError
 
-__all__ = ["MAX_RUN", "RUN_LINE", "Run", "checked_runs", "offsets_origin", "runs"]
+__all__ = ["MAX_RUN", "OFFSETS", "RUN_LINE", "Run", "checked_runs", "offsets_origin", "runs"]
 
+OFFSETS = "offsets"
+"""What the index adds to a log's origin, and to the prefix under which it is published."""
 RUN_LINE = b"hengliu-offsets-v1\n"
 MAX_RUN = 8000
 """Offsets of a run, so that it fits a bundle's entry (19 + 8 + 8 * 8,000 bytes)."""
@@ -24,7 +26,7 @@ _MAX = (1 << 63) - 1
 
 def offsets_origin(origin: str) -> str:
     """Origin of the index of a log."""
-    return f"{origin}/offsets"
+    return f"{origin}/{OFFSETS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hengliu.ledger.merkle import Frontier, prove_consistency, prove_inclusion, 
 from hengliu.ledger.note import MAX_NOTE, MAX_SIGNATURES, Note, open_note, parse_note
 from hengliu.ledger.offsets import Run, checked_runs
 from hengliu.ledger.receipt import MAX_RECEIPT, Policy, read_receipt, verify_receipt
+from hengliu.ledger.sealing import LedgerKeys, LogState, TreeState, check_start, seal
 from hengliu.ledger.tiles import Bundle, Tile, bundle_bytes, bundle_entries, grow, nodes_of_tiles, parse_path
 from hengliu.ledger.witness import MAX_REQUEST, Request
 from hengliu.ports.log import Headers
@@ -30,6 +31,19 @@ PROOF = prove_consistency(SHA256, 2, 3, nodes_of(SHA256, HASH_OF))
 LOG = SigningKey.generate("log", ED25519)
 KEY = LOG.verifier
 RUN = Run(0, (1, 2)).to_bytes()
+
+
+SEALING = LedgerKeys(SHA256_ED25519, "log", bytes(31) + b"1")
+STATE = LogState("log/a-0", SHA256_ED25519.name)
+SEALED = TreeState(
+    Frontier().extended(SHA256, HASH_OF[:1]).to_bytes(),
+    sign_checkpoint(Checkpoint("log/a-0", 1, A), SEALING.signer("log/a-0")).to_bytes(),
+)
+RECORD = LoggedRecord("a", 0, b"", b"", Headers(1, "t"))
+
+
+def nothing(log: str, path: str) -> None:
+    """No file is there."""
 
 
 def frontier(size: int) -> Frontier:
@@ -120,6 +134,12 @@ HAPPENS: list[tuple[str, Callable[[], object]]] = [
     ("checkpoint-root", lambda: Checkpoint.parse(b"a\n5\nc\n")),
     ("checkpoint-origin", lambda: sign_checkpoint(Checkpoint("a", 1, A), LOG)),
     ("checkpoint-origin", lambda: open_checkpoint(sign_checkpoint(Checkpoint("log", 1, A), LOG).to_bytes(), KEY, origin="lag")),
+    ("sealing-empty", lambda: seal(SEALING, "a-0", STATE, [], [], nothing)),
+    ("sealing-origin", lambda: check_start(LedgerKeys(SHA256_ED25519, "lag", bytes(32)), "a-0", STATE, 0, 0, nothing)),
+    ("sealing-origin", lambda: check_start(SEALING, "a-1", STATE, 0, 0, nothing)),
+    ("sealing-end", lambda: check_start(SEALING, "a-0", STATE, 5, 4, nothing)),
+    ("sealing-behind", lambda: check_start(SEALING, "a-0", STATE, 0, 0, lambda log, path: SEALED.checkpoint)),
+    ("tile-missing", lambda: seal(SEALING, "a-0", LogState("log/a-0", "sha256-ed25519", SEALED), [RECORD], [1], nothing)),
     ("request-size", lambda: Request.parse(bytes(MAX_REQUEST + 1))),
     ("request-line", lambda: Request.parse(b"old 5\n")),
     ("request-line", lambda: Request(-1, (), b"note").to_bytes()),
