@@ -49,7 +49,7 @@ def contestants(peers: Path, work: Path) -> list[Contestant]:
     flink = (f"{work}/vfl/bin/python", str(peers / "c_flink.py"))
     bytewax = (f"{work}/vbw/bin/python", "-m", "bytewax.run", "c_bytewax:flow")
     jars = ("TMO=120", "CKPT=2s", f"JARS={work}/flinkjars")
-    ours, lost = "committed with the outputs, 250 ms", "lost in a crash"
+    ours, lost = "committed with the outputs, 500 ms", "lost in a crash"
 
     def script(name: str, *arguments: str) -> tuple[str, ...]:
         return (python, str(peers / name), *arguments)

@@ -10,7 +10,7 @@ Environment:
     KEEP: how long closed windows can be corrected, ms (600000).
     FLUSH: 1 closes the last windows as soon as the input is silent, instead of when their time is over.
     IDLE_MS: a partition without records for so long is silent, and its clock runs on as time passes (2000; 0: never).
-    COMMIT_MS: commit interval (250).
+    COMMIT_MS: commit interval (500).
     SESSION_S: how long the group waits for a worker that has died (6).
     RECORD: ``flat`` (default); ``envelope``: the same members as the data of a CloudEvent; ``unique``: a number counts once.
     RULES: ``all``: every registered detector with its defaults on each final window, warnings to the topic ``WARN`` in the same
@@ -105,7 +105,7 @@ async def run() -> None:
         given: dict[str, Any] = {
             "idle_ms": int(env.get("IDLE_MS", "2000")) or None,
             "flush_when_silent": env.get("FLUSH") == "1",
-            "policy": CommitPolicy(interval_ms=int(env.get("COMMIT_MS", "250")), max_records=20_000, max_pending=1_000_000),
+            "policy": CommitPolicy(interval_ms=int(env.get("COMMIT_MS", "500")), max_records=20_000, max_pending=1_000_000),
         }
         place = (log, SystemClock(), job, env["IN"], env["OUT"], partitions)
         topology = PartitionTopology(*place, **given)

@@ -25,6 +25,7 @@ from aiokafka.producer import sender
 
 from hengliu.ports.log import (
     Append,
+    Column,
     Fenced,
     Headers,
     LogError,
@@ -379,7 +380,7 @@ class KafkaLog:
                 while await consumer.position(kafka_tp) < end:
                     for found in (await consumer.getmany(kafka_tp, timeout_ms=100)).values():
                         records.extend(record for record in found if record.offset < end)
-        return _slice(tp, start, max(start, end), records)
+        return _slice(tp, start, max(start, end), records, lazily=self._specs[tp.topic].kind is TopicKind.FOREIGN)
 
     async def end_positions(self, tps: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         await self._check(tps)
@@ -576,8 +577,13 @@ class KafkaReader:
         await self._consumer.stop()
 
 
-def _slice(tp: TopicPartition, position: int, next_position: int, records: Sequence[Any]) -> Slice:
-    headers: list[Headers] = [decode_headers(r.headers, tp.topic, r.offset) for r in records]
+def _slice(tp: TopicPartition, position: int, next_position: int, records: Sequence[Any], *, lazily: bool = False) -> Slice:
+    """``lazily``: headers are read when somebody looks at them. Another program's records have none that could be read."""
+
+    def made() -> list[Headers]:
+        return [decode_headers(r.headers, tp.topic, r.offset) for r in records]
+
+    headers: Sequence[Headers] = Column(len(records), made) if lazily else made()
     return Slice(
         tp.topic,
         tp.partition,

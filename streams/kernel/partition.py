@@ -36,8 +36,9 @@ SIDE_TYPE = "window.refused"
 or a result that the job cannot make; each with its cause."""
 
 
-POLICY = CommitPolicy(interval_ms=250)
-"""Nobody waits for a window within the second, so a commit carries more (docs/decisions/009)."""
+POLICY = CommitPolicy(interval_ms=500)
+"""Nobody waits for a window within the second, so a commit carries more: each is a transaction a partition
+(docs/decisions/009)."""
 
 
 LOOK_RECORDS = 1_000

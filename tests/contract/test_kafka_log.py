@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -214,6 +215,24 @@ async def test_nobody_at_the_address_is_unavailable(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("infra.kafka_log.admin.CONNECT_SECONDS", 0.5)
     with pytest.raises(LogUnavailable):
         await KafkaLog.open("127.0.0.1:1")
+
+
+async def test_ranges_of_a_foreign_topic_are_read_without_its_headers(kafka_bed: KafkaBed) -> None:
+    """Whoever only counts what is there, as a task that looks for silence does, does not fail on records of others."""
+    name = f"{kafka_bed.prefix}-foreign"
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka_bed.bootstrap})
+    async with kafka_bed.open() as log:
+        assert isinstance(log, KafkaLog)
+        await asyncio.to_thread(log._admin.ensure, {name: (1, {})})
+        for number in range(3):
+            producer.produce(name, b"%d" % number, partition=0)
+        await asyncio.to_thread(producer.flush, 30)
+        await log.adopt([name])
+        tp = TopicPartition(name, 0)
+        piece = await log.read_range(tp, 0, (await log.end_positions([tp]))[tp])
+        assert list(piece.values) == [b"0", b"1", b"2"]
+        with pytest.raises(LogError, match="foreign record"):
+            piece.headers[0]
 
 
 @pytest.mark.slow
