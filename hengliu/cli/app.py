@@ -267,6 +267,37 @@ def backtest(
     run(main)
 
 
+@app.command(
+    "verify-receipt", epilog="例 / example:  hengliu verify-receipt 4711.json --key city.example.key --witness district.key"
+)
+def verify_receipt(
+    file: Annotated[Path, typer.Argument(help="凭证文件 / the receipt.", metavar="FILE")],
+    key: Annotated[
+        str,
+        typer.Option("--key", metavar="KEY", help="日志公钥，文本或文件 / the log's public key: text or file."),
+    ],
+    witness: Annotated[
+        list[str] | None,
+        typer.Option("--witness", metavar="KEY", help="见证者公钥，可多次 / a witness's public key; repeatable."),
+    ] = None,
+    least: Annotated[
+        int | None, typer.Option("--least", help="至少几个见证；缺省为全部 / cosignatures needed; all by default.", min=0)
+    ] = None,
+    by_hand: Annotated[bool, typer.Option("--by-hand", help="同时给出手工核对步骤 / also how to check it by hand.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="输出一个 JSON 文档 / print one JSON document.")] = False,
+) -> None:
+    """离线核对凭证 / check offline that a receipt proves its record. Asks nobody: no platform, no network.
+
+    公钥要取自别处：凭证里的公钥谁都能伪造。
+    Take the key from elsewhere: whoever forges a receipt writes a key into it, too.
+
+    退出码 / exit codes: 0 成立 / it holds; 1 不成立 / it does not; 2 文件或公钥不可读 / a file or key cannot be read.
+    """
+    from hengliu.cli.receipts import verify_receipt_command
+
+    raise typer.Exit(verify_receipt_command(file, key, witness or [], least, hand=by_hand, as_json=json))
+
+
 @token_app.command("issue")
 def token_issue(
     name: Annotated[str, typer.Argument(help="持有者名称 / name of the holder.")],
