@@ -68,6 +68,10 @@ kill: install-tests ## Long proof: kill -9 at random moments, fifty times on eac
 	$(BIN)/python -m tests.kill.windows --kills $(or $(WORKER_KILLS),100)
 	$(BIN)/python -m tests.kill.coordinator_move --moves $(or $(MOVES),10)
 
+.PHONY: flips
+flips: install-tests ## Long proof: 10,000 random bits of a sealed log flipped one at a time, each found
+	$(BIN)/python -m tests.ledger.test_verifying --flips $(or $(FLIPS),10000)
+
 .PHONY: month
 month: install-tests ## Long proof: a simulated month on each deployment, every figure equal to the city's ledger
 	$(BIN)/python -m tests.e2e.month --engine local

@@ -95,6 +95,7 @@ FAULTS: Mapping[str, Text] = {
     ),
     # Records and the index of offsets
     "leaf-text": Text("字段 {name} 不能写成 UTF-8。", "Field {name} cannot be written as UTF-8."),
+    "leaf-form": Text("不是记录的叶。", "Not the leaf of a record."),
     "offsets-order": Text("位移 {offset} 不大于前一个。", "Offset {offset} is not above the one before it."),
     "offsets-run": Text("位移索引条目损坏。", "An entry of the index of offsets is damaged."),
     "offsets-rank": Text(

@@ -12,10 +12,10 @@ The offset is not in it: a log that is copied to another one keeps its roots. Of
 from dataclasses import dataclass
 
 from hengliu.ledger.faults import LedgerError
-from hengliu.ledger.hashes import Hash
+from hengliu.ledger.hashes import HASH_BYTES, Hash
 from hengliu.ports.log import Headers
 
-__all__ = ["FIELDS", "LEAF_LINE", "MAX_VERBATIM", "LoggedRecord", "leaf_bytes", "leaf_hash"]
+__all__ = ["FIELDS", "LEAF_LINE", "MAX_VERBATIM", "LoggedRecord", "leaf_bytes", "leaf_fields", "leaf_hash"]
 
 LEAF_LINE = b"hengliu-record-v1\n"
 """First line. A field more, or another order, is another version."""
@@ -77,3 +77,28 @@ def _utf8(name: str, text: str) -> bytes:
 def leaf_hash(h: Hash, record: LoggedRecord) -> bytes:
     """Hash of the leaf, as it stands in a tile of level 0."""
     return h.leaf(leaf_bytes(h, record))
+
+
+def leaf_fields(entry: bytes) -> list[bytes]:
+    """The fields of a leaf as they stand in it, digested ones with their ``#``: to say which of them differs.
+
+    >>> leaf_fields(b"hengliu-record-v1\\n1:a,2:bc,")
+    [b'1:a', b'2:bc']
+
+    Raises LedgerError for what is no leaf.
+    """
+    if not entry.startswith(LEAF_LINE):
+        raise LedgerError("leaf-form")
+    fields, at = [], len(LEAF_LINE)
+    while at < len(entry):
+        colon = entry.find(b":", at, at + 24)
+        digested = entry[at : at + 1] == b"#"
+        number = entry[at + digested : max(colon, 0)]
+        if colon < 0 or not number.isdigit():
+            raise LedgerError("leaf-form")
+        end = colon + 1 + (2 * HASH_BYTES if digested else int(number))
+        if entry[end : end + 1] != b",":
+            raise LedgerError("leaf-form")
+        fields.append(entry[at:end])
+        at = end + 1
+    return fields

@@ -9,7 +9,7 @@ from hengliu.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoi
 from hengliu.ledger.faults import FAULTS, LedgerError
 from hengliu.ledger.hashes import SHA256
 from hengliu.ledger.keys import ED25519, SHA256_ED25519, SM2_SM3, SigningKey, VerifierKey
-from hengliu.ledger.leaf import LoggedRecord, leaf_bytes
+from hengliu.ledger.leaf import LEAF_LINE, LoggedRecord, leaf_bytes, leaf_fields
 from hengliu.ledger.merkle import Frontier, prove_consistency, prove_inclusion, root, verify_consistency, verify_inclusion
 from hengliu.ledger.note import MAX_NOTE, MAX_SIGNATURES, Note, open_note, parse_note
 from hengliu.ledger.offsets import Run, checked_runs
@@ -134,6 +134,9 @@ HAPPENS: list[tuple[str, Callable[[], object]]] = [
     ("checkpoint-root", lambda: Checkpoint.parse(b"a\n5\nc\n")),
     ("checkpoint-origin", lambda: sign_checkpoint(Checkpoint("a", 1, A), LOG)),
     ("checkpoint-origin", lambda: open_checkpoint(sign_checkpoint(Checkpoint("log", 1, A), LOG).to_bytes(), KEY, origin="lag")),
+    ("leaf-form", lambda: leaf_fields(b"")),
+    ("leaf-form", lambda: leaf_fields(LEAF_LINE + b"x")),
+    ("leaf-form", lambda: leaf_fields(LEAF_LINE + b"5:ab,")),
     ("sealing-empty", lambda: seal(SEALING, "a-0", STATE, [], [], nothing)),
     ("sealing-origin", lambda: check_start(LedgerKeys(SHA256_ED25519, "lag", bytes(32)), "a-0", STATE, 0, 0, nothing)),
     ("sealing-origin", lambda: check_start(SEALING, "a-1", STATE, 0, 0, nothing)),
