@@ -67,9 +67,7 @@ def contestants(peers: Path, work: Path) -> list[Contestant]:
         Contestant("flink2", "PyFlink SQL, p=2", "checkpoint 2 s", (*flink, "2"), jars),
         Contestant("bytewax", "Bytewax", lost, bytewax, ("TMO=60", "COMMIT_WAIT=1"), short=True),
         Contestant("faust", "stock Faust", lost, script("c_faust.py", "stock"), ("TMO=90", "COMMIT_WAIT=9"), short=True),
-        Contestant(
-            "quix", "Quix", "changelog", (quix, str(peers / "c_quix.py"), "final", "key"), ("TMO=60", "CHANGELOG=1"), short=True
-        ),
+        Contestant("quix", "Quix", "changelog", quix, ("TMO=60", "CHANGELOG=1"), short=True),
     ]
 
 
