@@ -9,6 +9,7 @@ The numbered steps (docs/protocols/ledger.md says what a crash after each one le
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,13 +120,21 @@ class Sealer:
         """
         attempt = 0
         while not self._stopping.is_set():
+            before = self.sealed
             try:
                 await self._session()
-            except LogUnavailable as error:
-                # Unknown whether the last commit is visible: what is in memory is thrown away, and step 1 begins anew.
-                logger.warning("ledger: the log did not answer (%s); opened anew", error)
-                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+            except (LogUnavailable, OSError) as error:
+                # Of a log that did not answer nobody knows whether the last commit is visible, and a disk that is full has
+                # stored an unknown part: what is in memory is thrown away, and step 1 begins anew.
+                attempt = 0 if self.sealed > before else attempt
+                logger.warning("ledger: %s: %s; opened anew", type(error).__name__, error)
+                await self._pause(RETRY_S[min(attempt, len(RETRY_S) - 1)])
                 attempt += 1
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not past ``stop``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _session(self) -> None:
         session = await self._log.open_task(TASK)

@@ -223,6 +223,29 @@ async def test_it_refuses_to_go_on_below_what_was_signed(log: EventLog, store: T
     assert published(store, TPS[0]).size == 3
 
 
+@pytest.mark.parametrize("failing", ["write", "publish"])
+async def test_a_disk_that_was_full_delays_and_forks_nothing(
+    log: EventLog, store: TileFiles, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store fails three times, before or after its work is half done, and then has room again."""
+    real, left = getattr(store, failing), [3]
+
+    def full(*arguments: object) -> None:
+        if left[0]:
+            left[0] -= 1
+            if left[0] == 1 and failing == "write":
+                files = dict(arguments[0])  # type: ignore[call-overload]
+                real(dict(list(files.items())[:2]))
+            raise OSError(28, "No space left on device")
+        real(*arguments)
+
+    await log.append("weighings", 0, records(0, 300))
+    monkeypatch.setattr(store, failing, full)
+    await run_until(sealer_of(log, store), log)
+    assert left == [0]
+    await assert_published_whole(log, store, TPS[0])
+
+
 async def test_marks_of_the_clock_wait_and_hold_nothing_back(log: EventLog, store: TileFiles) -> None:
     marks = [Record(b"", b"", Headers(5, CLOCK_TYPE))]
     await log.append("weighings", 0, marks)
