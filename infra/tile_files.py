@@ -54,9 +54,8 @@ class TileFiles:
         finally:
             os.close(handle)
 
-    def publish(self, log: str, checkpoint: bytes) -> None:
-        self._put(self._folder / log / CHECKPOINT, checkpoint)
-        self._sync()
+    def publish(self, checkpoints: Mapping[str, bytes]) -> None:
+        self.write({(log, CHECKPOINT): checkpoint for log, checkpoint in checkpoints.items()})
 
     def drop_partials(self, log: str, path: str) -> None:
         partial = self._folder / log / f"{path}.p"

@@ -52,13 +52,14 @@ def verify_receipt_command(
     except LedgerError as error:
         _tell(error.words, as_json, DOES_NOT, error.fault)
         return DOES_NOT
+    steps = by_hand(receipt) if hand else None
     if as_json:
-        typer.echo(msgspec.json.encode(_facts(receipt, found, policy)).decode())
-    else:
-        _show(receipt, found, policy)
-    if hand:
-        text = by_hand(receipt)
-        typer.echo(f"{text.zh}\n{text.en}", nl=False)
+        typed = {} if steps is None else {"by_hand": {"zh": steps.zh, "en": steps.en}}
+        typer.echo(msgspec.json.encode(_facts(receipt, found, policy) | typed).decode())
+        return HOLDS
+    _show(receipt, found)
+    if steps is not None:
+        typer.echo(f"{steps.zh}\n{steps.en}", nl=False)
     return HOLDS
 
 
@@ -73,13 +74,18 @@ def _read(path: Path) -> bytes:
 def _key(given: str) -> VerifierKey:
     """Of its text, or of a file that holds nothing else."""
     text = given.strip()
-    if "+" not in text or Path(text).is_file():
-        text = _read(Path(text)).decode(errors="replace").strip()
     try:
         return VerifierKey.parse(text)
     except LedgerError as error:
-        words = error.words
-        raise _Unreadable(Text(f"密钥 {given}：{words.zh}", f"Key {given}: {words.en}")) from error
+        wrong = error.words
+    try:
+        return VerifierKey.parse(_read(Path(text)).decode(errors="replace").strip())
+    except LedgerError as error:
+        wrong = error.words
+    except _Unreadable:
+        if "+" not in text:  # meant as a file; else the key itself is what is wrong
+            raise
+    raise _Unreadable(Text(f"密钥 {given}：{wrong.zh}", f"Key {given}: {wrong.en}"))
 
 
 def _policy(key: str, witnesses: Sequence[str], least: int | None) -> Policy:
@@ -118,7 +124,7 @@ def _facts(receipt: Receipt, found: Verified, policy: Policy) -> dict[str, objec
     }
 
 
-def _show(receipt: Receipt, found: Verified, policy: Policy) -> None:
+def _show(receipt: Receipt, found: Verified) -> None:
     checkpoint = found.checkpoint.checkpoint
     headers = found.record.headers
     typer.echo("凭证成立 / the receipt holds")

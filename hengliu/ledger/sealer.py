@@ -19,7 +19,7 @@ import msgspec
 
 from hengliu.ledger.faults import LedgerError
 from hengliu.ledger.leaf import LoggedRecord
-from hengliu.ledger.sealing import LedgerKeys, LogState, Sealed, check_start, log_name, seal
+from hengliu.ledger.sealing import LedgerKeys, LogState, Sealed, SealedTree, check_start, log_name, seal
 from hengliu.ports.faults import Faults, no_faults
 from hengliu.ports.log import CLOCK_TYPE, EventLog, LogReader, LogUnavailable, Slice, TaskId, TaskSession, TopicPartition
 from hengliu.ports.tiles import TileStore
@@ -167,9 +167,7 @@ class Sealer:
 
     def _check(self, one: _Log, end: int) -> None:
         """Refuse to go on below what was signed; publish what a crash after step 3 left unpublished."""
-        found = check_start(self._keys, one.name, one.state, one.position, end, self._store.read)
-        for prefix, checkpoint in found.items():
-            self._store.publish(prefix, checkpoint)
+        self._store.publish(check_start(self._keys, one.name, one.state, one.position, end, self._store.read))
 
     def _halt(self, one: _Log, error: LedgerError) -> None:
         logger.error("ledger: %s is not sealed any more: %s / %s", one.name, error.words.zh, error.words.en)
@@ -237,14 +235,14 @@ class Sealer:
         self._faults("1-made")
         if not made:
             return
-        trees = [item for one in made.values() for item in one.trees.items()]
-        files = {(prefix, path): data for prefix, tree in trees for path, data in tree.files.items()}
+        trees = {prefix: tree for one in made.values() for prefix, tree in one.trees.items()}
+        files = {(prefix, path): data for prefix, tree in trees.items() for path, data in tree.files.items()}
         await asyncio.to_thread(self._store.write, files)
         self._faults("2-stored")
         entries = {self._logs[tp].name.encode(): _encoder.encode(one.state) for tp, one in made.items()}
         await session.commit([], entries, {tp: self._logs[tp].read for tp in made})
         self._faults("3-committed")
-        await asyncio.to_thread(self._publish, made)
+        await asyncio.to_thread(self._publish, trees)
         for tp, sealed in made.items():
             one = self._logs[tp]
             self.sealed += sealed.state.records.size - one.state.records.size
@@ -261,10 +259,9 @@ class Sealer:
             offsets += piece.offsets
         return seal(self._keys, one.name, one.state, records, offsets, self._store.read)
 
-    def _publish(self, made: Mapping[TopicPartition, Sealed]) -> None:
-        for sealed in made.values():
-            # The index of offsets first: whoever sees a record covered can look its offset up.
-            for prefix, tree in reversed(list(sealed.trees.items())):
-                self._store.publish(prefix, tree.state.checkpoint)
-                for path in tree.filled:
-                    self._store.drop_partials(prefix, path)
+    def _publish(self, trees: Mapping[str, SealedTree]) -> None:
+        # The index of a log's offsets before its records: whoever sees a record covered can look its offset up.
+        self._store.publish({prefix: trees[prefix].state.checkpoint for prefix in reversed(list(trees))})
+        for prefix, tree in trees.items():
+            for path in tree.filled:
+                self._store.drop_partials(prefix, path)

@@ -7,7 +7,7 @@ what was sealed in its place, so that the ranks behind it stay where they were.
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hengliu.events.family import Text
@@ -62,11 +62,17 @@ class Finding:
         return Text(text.zh.format(**self.parameters), text.en.format(**self.parameters))
 
 
+def _stored(read: ReadFile, prefix: str, named: Tile | Bundle) -> bytes | None:
+    """A file; in place of a partial one that is gone the full one, which begins like it."""
+    data = read(prefix, named.path)
+    return read(prefix, replace(named, width=WIDTH).path) if data is None and named.width < WIDTH else data
+
+
 class _Tree:
     """Grows a tree of its own beside the stored one and compares file by file."""
 
     def __init__(self, h: Hash, prefix: str, size: int, read: ReadFile) -> None:
-        self._h, self._prefix, self._size, self._read = h, prefix, size, read
+        self._h, self._prefix, self._read = h, prefix, read
         self.frontier = Frontier()
         self._edges: dict[int, bytes] = {}
         """The partial tile of each level, as it would be stored."""
@@ -93,9 +99,7 @@ class _Tree:
             bundle_at += 1
 
     def _compare_tile(self, tile: Tile, data: bytes) -> Iterator[tuple[str, dict[str, object]]]:
-        stored = self._read(self._prefix, tile.path)
-        if stored is None and tile.width < WIDTH:
-            stored = self._read(self._prefix, tile.full.path)  # a full one may have taken its place since the checkpoint
+        stored = _stored(self._read, self._prefix, tile)
         path = f"{self._prefix}/{tile.path}"
         if stored is None:
             yield "file-missing", {"path": path}
@@ -108,13 +112,11 @@ class _Tree:
 
     def _compare_bundle(self, bundle: Bundle, data: bytes) -> Iterator[tuple[str, dict[str, object]]]:
         path = f"{self._prefix}/{bundle.path}"
-        stored = self._read(self._prefix, bundle.path)
-        if stored is None and bundle.width < WIDTH:
-            whole = self._read(self._prefix, Bundle(bundle.index).path)
-            stored = None if whole is None else whole[: len(data)]
+        own = self._read(self._prefix, bundle.path)
+        stored = own if own is not None else _stored(self._read, self._prefix, bundle)
         if stored is None:
             yield "file-missing", {"path": path}
-        elif stored != data:
+        elif (stored if own is not None else stored[: len(data)]) != data:
             yield "bundle-altered", {"path": path}
 
 
@@ -227,11 +229,7 @@ class PartitionCheck:
         index, number = divmod(rank, WIDTH)
         width = min(WIDTH, self.size - index * WIDTH)
         if self._tile_at != index:
-            tile = Tile(0, index, width)
-            data = self._read(self.log, tile.path)
-            if data is None:
-                data = self._read(self.log, tile.full.path) or b""
-            self._tile_at, self._tile = index, data
+            self._tile_at, self._tile = index, _stored(self._read, self.log, Tile(0, index, width)) or b""
         return self._tile[number * HASH_BYTES : (number + 1) * HASH_BYTES]
 
     def _sealed(self, rank: int) -> tuple[bytes, bytes]:

@@ -26,8 +26,8 @@ class TileStore(Protocol):
         """
         ...
 
-    def publish(self, log: str, checkpoint: bytes) -> None:
-        """Replace the log's checkpoint, at once and durably."""
+    def publish(self, checkpoints: Mapping[str, bytes]) -> None:
+        """Replace the checkpoints of these logs, each at once and in this order; all are durable when it returns."""
         ...
 
     def drop_partials(self, log: str, path: str) -> None:

@@ -347,8 +347,8 @@ class KafkaCluster:
     def __init__(self, directory: Path, brokers: int = 3, *, heap_mb: int = 384) -> None:
         ports = free_ports(2 * brokers)
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:brokers])
-        places = [ClusterPlace(_new_cluster_id(), ports[:brokers], ports[brokers:], 1)]
-        places += [ClusterPlace(places[0].cluster_id, ports[:brokers], ports[brokers:], n) for n in range(2, brokers + 1)]
+        cluster_id = _new_cluster_id()
+        places = [ClusterPlace(cluster_id, ports[:brokers], ports[brokers:], number) for number in range(1, brokers + 1)]
         self.brokers = {
             place.number: KafkaService(directory / str(place.number), heap_mb=heap_mb, place=place) for place in places
         }

@@ -59,6 +59,8 @@ def test_the_steps_by_hand_are_printed(receipt: Path) -> None:
     told = run(receipt, "--key", CASE.log.verifier.text, "--by-hand")
     assert told.exit_code == 0
     assert "sha256sum" in told.output
+    facts = json.loads(run(receipt, "--key", CASE.log.verifier.text, "--by-hand", "--json").stdout)
+    assert "sha256sum" in facts["by_hand"]["en"]
 
 
 def test_an_altered_receipt_does_not_hold(receipt: Path) -> None:
@@ -91,7 +93,7 @@ def test_what_is_no_receipt_does_not_hold(tmp_path: Path, content: bytes) -> Non
 def test_what_cannot_be_read_is_told_apart(receipt: Path, tmp_path: Path) -> None:
     assert run(tmp_path / "none.json", "--key", CASE.log.verifier.text).exit_code == 2
     assert run(tmp_path, "--key", CASE.log.verifier.text).exit_code == 2
-    for key in ("nothing", "a+b", tmp_path, ""):
+    for key in ("nothing", "a+b", "a+" + "b" * 5_000, tmp_path, ""):
         told = run(receipt, "--key", key)
         assert told.exit_code == 2, key
         assert "无法核对" in told.output

@@ -274,8 +274,8 @@ def test_files_are_whole_and_partial_ones_go(store: TileFiles, tmp_path: Path) -
     assert store.read("a-0", "tile/0/000") is None
     store.write({("a-0", "tile/0/000"): b"y", ("a-0", "tile/0/000.p/5"): b"z"})
     assert store.read("a-0", "tile/0/000.p/5") == b"z"
-    store.publish("a-0", b"one")
-    store.publish("a-0", b"two")
+    store.publish({"a-0": b"one"})
+    store.publish({"a-0": b"two"})
     assert store.read("a-0", CHECKPOINT) == b"two"
     assert not list((tmp_path / "ledger").rglob(".*"))
 
