@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,25 @@ class ClusterPlace:
     number: int
 
 
-class KafkaService:
+class _Brokers(ABC):
+    """``async with`` it: started at the beginning, stopped at the end."""
+
+    async def __aenter__(self) -> str:
+        return await self.start()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await self.stop()
+
+    @abstractmethod
+    async def start(self) -> str:
+        """Start, wait until served; the bootstrap addresses."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Ask to stop, and wait."""
+
+
+class KafkaService(_Brokers):
     """``async with KafkaService(dir) as bootstrap:`` gives ``127.0.0.1:port`` of a running broker over ``dir``.
 
     The data outlives the broker: the same directory may be opened again, with whatever port is free then (``port=0``) or a
@@ -176,12 +195,6 @@ class KafkaService:
     def log_file(self) -> Path:
         """What the broker printed."""
         return self._directory / "kafka.log"
-
-    async def __aenter__(self) -> str:
-        return await self.start()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        await self.stop()
 
     async def start(self) -> str:
         """Start and wait until it serves; returns the bootstrap address.
@@ -338,7 +351,7 @@ class KafkaService:
         self._process = None
 
 
-class KafkaCluster:
+class KafkaCluster(_Brokers):
     """Several brokers on this machine, each a ``KafkaService`` over ``dir/N``, between which leaders and coordinators move.
 
     Topics have three copies, of which two must stand for a write to be taken; so one broker of three may be away.
@@ -353,12 +366,6 @@ class KafkaCluster:
             place.number: KafkaService(directory / str(place.number), heap_mb=heap_mb, place=place) for place in places
         }
         """By number, as Kafka's metadata calls them."""
-
-    async def __aenter__(self) -> str:
-        return await self.start()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        await self.stop()
 
     async def start(self) -> str:
         """Start all of them and wait until each serves; returns the bootstrap addresses.
