@@ -561,7 +561,7 @@ async def test_a_commit_of_unknown_outcome_is_found_out_by_opening_anew(tmp_path
     async with both(tmp_path, engine) as (log, warehouse):
         for number in range(3):
             await append(log, batch(number))
-        policy = Policy(flush_ms=5, small_wait_ms=20, small_rows=1, poll_records=7, inserts_per_second=1000, retry_ms=1)
+        policy = Policy(flush_ms=5, small_wait_ms=20, small_rows=1, poll_records=20, inserts_per_second=1000, retry_ms=1)
         made = projector(Doubtful(log), warehouse, policy=policy)
         await finish(log, made)
         assert made.counters.reopened >= 2
